@@ -1,0 +1,2 @@
+//! (crate capstan)
+fn main() {}

@@ -1,0 +1,181 @@
+//! Everything that can happen to a pipeline. Ids of new things ride in the event.
+
+use std::sync::Arc;
+
+use capstan_model::plan::Plan;
+use capstan_model::{Digest, JobId, RunnerId, TaskId, TaskOutcome, Trigger, WorkflowId};
+use serde::{Deserialize, Serialize};
+
+/// An event. What is stored is its JSON; a plan is stored by digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A trigger was compiled. The first event of a pipeline.
+    Planned {
+        /// Why the pipeline exists.
+        trigger: Box<Trigger>,
+        /// What is to be done.
+        plan: PlanRef,
+        /// An id for each workflow of the plan that runs, in plan order, with one for each job of it
+        /// that takes part, in plan order.
+        workflows: Vec<NewWorkflow>,
+    },
+    /// A trigger could not be compiled. The first and last event of its pipeline.
+    Rejected {
+        /// Why the pipeline exists.
+        trigger: Box<Trigger>,
+        /// What is wrong, one text a mistake.
+        errors: Vec<String>,
+    },
+    /// A runner took a task.
+    Claimed {
+        /// The task.
+        task: TaskId,
+        /// Who took it.
+        runner: RunnerId,
+        /// Number of this claim, higher than any before it for the task.
+        lease_epoch: u64,
+        /// When the lease ends unless renewed.
+        lease_until_ms: i64,
+    },
+    /// The agent took the task.
+    TaskStarted {
+        /// The task.
+        task: TaskId,
+        /// The epoch of the claim; another one is stale.
+        lease_epoch: u64,
+    },
+    /// The runner said how a task ended.
+    TaskFinished {
+        /// The task.
+        task: TaskId,
+        /// The epoch of the claim; another one is stale.
+        lease_epoch: u64,
+        /// How it ended.
+        outcome: TaskOutcome,
+    },
+    /// A timer asked for by [`crate::Effect::SetTimer`] went off.
+    TimerFired {
+        /// Which.
+        timer: Timer,
+    },
+    /// Somebody approved an approval job.
+    Approved {
+        /// The workflow.
+        workflow: WorkflowId,
+        /// The job.
+        job: JobId,
+        /// Who.
+        actor: String,
+    },
+    /// Somebody asked to cancel. First phase: nothing ends by it that is running.
+    CancelAsked {
+        /// What.
+        scope: CancelScope,
+        /// Who.
+        actor: String,
+    },
+    /// The store gave a serial group to a job.
+    Granted {
+        /// The workflow.
+        workflow: WorkflowId,
+        /// The job.
+        job: JobId,
+    },
+    /// Somebody asked for jobs to run again, in a new workflow.
+    Rerun {
+        /// The workflow to run again.
+        of: WorkflowId,
+        /// How much of it.
+        scope: RerunScope,
+        /// The new workflow; one new id for each job of `of`, in order. Jobs carried over keep their
+        /// old id and leave their new one unused.
+        new: NewWorkflow,
+        /// Who.
+        actor: String,
+    },
+}
+
+/// Ids for a workflow about to exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewWorkflow {
+    /// The workflow.
+    pub id: WorkflowId,
+    /// Its jobs, in order.
+    pub jobs: Vec<JobId>,
+}
+
+/// A plan by its digest. Only the digest is stored; whoever replays a stored event puts the plan back
+/// before applying it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlanRef {
+    /// Content address of the plan's JSON.
+    pub digest: Digest,
+    /// The plan itself; `None` straight after reading a stored event.
+    #[serde(skip)]
+    pub plan: Option<Arc<Plan>>,
+}
+
+impl PartialEq for PlanRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+/// Timers the engine asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Timer {
+    /// A claim was not renewed in time.
+    Lease {
+        /// The task.
+        task: TaskId,
+        /// The claim.
+        lease_epoch: u64,
+    },
+    /// A canceled task did not confirm its end in time.
+    CancelGrace {
+        /// The task.
+        task: TaskId,
+        /// The claim.
+        lease_epoch: u64,
+    },
+}
+
+/// What to cancel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CancelScope {
+    /// Every workflow of the pipeline.
+    Pipeline,
+    /// One workflow.
+    Workflow {
+        /// Which.
+        workflow: WorkflowId,
+    },
+    /// One job.
+    Job {
+        /// Its workflow.
+        workflow: WorkflowId,
+        /// Which.
+        job: JobId,
+    },
+}
+
+/// How much of a workflow runs again (platform 4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RerunScope {
+    /// Everything.
+    FromStart,
+    /// What did not succeed, and what was blocked behind it.
+    FromFailed,
+    /// These jobs, in whatever state they are.
+    Jobs {
+        /// Which, by id in the old workflow.
+        jobs: Vec<JobId>,
+        /// Whether what follows them runs again too. Otherwise they run alone: requirements count as
+        /// met, and every other job is carried over as it stands, or left out if it never ended.
+        with_downstream: bool,
+    },
+}

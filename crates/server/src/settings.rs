@@ -1,0 +1,30 @@
+//! What a server is started with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use capstan_model::Secret;
+use capstan_scm::Forge;
+
+/// Settings of one server. A laptop run and a CI server differ in nothing else.
+pub struct Settings {
+    /// Directory of the store: `run.db`, `logs/`, `blobs/`, `lock`. Made when absent.
+    pub data_dir: PathBuf,
+    /// Where runners connect: the path of a unix socket that does not exist yet. Keep it under 100 bytes.
+    pub socket: PathBuf,
+    /// Where sources come from.
+    pub forge: Arc<dyn Forge>,
+    /// Path of the config in the repository, `.circleci/config.yml` unless told otherwise.
+    pub config_path: String,
+    /// Contexts by name: variables in order.
+    pub contexts: BTreeMap<String, Vec<(String, Secret<String>)>>,
+    /// Variables of the project.
+    pub project_vars: Vec<(String, Secret<String>)>,
+    /// Time limit of a job in milliseconds.
+    pub max_run_time_ms: u64,
+    /// Length of a lease in milliseconds.
+    pub lease_ms: u64,
+    /// What a place does when its runner is gone.
+    pub on_disconnect: capstan_model::wire::OnDisconnect,
+}
