@@ -16,6 +16,8 @@ pub enum Event {
         trigger: Box<Trigger>,
         /// What is to be done.
         plan: PlanRef,
+        /// The sources as one pinned blob (a tar), when some job checks them out.
+        source: Option<Digest>,
         /// An id for each workflow of the plan that runs, in plan order, with one for each job of it
         /// that takes part, in plan order.
         workflows: Vec<NewWorkflow>,
