@@ -8,8 +8,15 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crates that would bring a second crypto stack, a second clock, or a verification tool chain.
-const BANNED: &[&str] =
-    &["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls", "vstd", "chrono-tz", "chrono"];
+const BANNED: &[&str] = &[
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "openssl-sys",
+    "native-tls",
+    "vstd",
+    "chrono-tz",
+    "chrono",
+];
 
 /// Everything wrong with the dependencies, one sentence each.
 ///
@@ -22,11 +29,15 @@ pub fn problems(root: &Path) -> Result<Vec<String>, String> {
     for package in &packages {
         let name = package["name"].as_str().unwrap_or("?");
         if BANNED.contains(&name) {
-            found.push(format!("{name}: banned; `cargo tree -i {name}` tells who brings it"));
+            found.push(format!(
+                "{name}: banned; `cargo tree -i {name}` tells who brings it"
+            ));
         }
         let licence = package["license"].as_str().unwrap_or("");
         if !acceptable(licence, &allowed) {
-            found.push(format!("{name}: licence {licence:?} is not in the allow list of deny.toml"));
+            found.push(format!(
+                "{name}: licence {licence:?} is not in the allow list of deny.toml"
+            ));
         }
     }
     Ok(found)
@@ -35,7 +46,13 @@ pub fn problems(root: &Path) -> Result<Vec<String>, String> {
 fn packages(root: &Path) -> Result<Vec<Value>, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+        ])
         .arg("x86_64-unknown-linux-gnu")
         .current_dir(root)
         .output()
@@ -58,14 +75,21 @@ fn allowed_licences(root: &Path) -> Result<Vec<String>, String> {
         .nth(1)
         .and_then(|rest| rest.split(']').next())
         .ok_or("deny.toml has no allow list")?;
-    Ok(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
+    Ok(list
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect())
 }
 
 /// An SPDX expression is acceptable when one of its `OR` branches names allowed licences only.
 fn acceptable(expression: &str, allowed: &[String]) -> bool {
     let flat = expression.replace(['(', ')'], " ").replace('/', " OR ");
     flat.split(" OR ").any(|branch| {
-        branch.split(" AND ").all(|licence| allowed.iter().any(|known| known == licence.trim()))
+        branch
+            .split(" AND ")
+            .all(|licence| allowed.iter().any(|known| known == licence.trim()))
     })
 }
 

@@ -15,14 +15,22 @@ usage: cargo xtask <command>
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
-const STEPS: [Step; 5] =
-    [("fmt", fmt), ("clippy", clippy), ("tidy", tidy), ("deny", deny), ("test", test)];
+const STEPS: [Step; 5] = [
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("tidy", tidy),
+    ("deny", deny),
+    ("test", test),
+];
 
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     let steps: Vec<Step> = match wanted.as_str() {
         "check" => STEPS.to_vec(),
-        name => STEPS.into_iter().filter(|(step, _)| *step == name).collect(),
+        name => STEPS
+            .into_iter()
+            .filter(|(step, _)| *step == name)
+            .collect(),
     };
     if steps.is_empty() {
         eprint!("{HELP}");
@@ -43,7 +51,15 @@ fn fmt() -> Result<(), String> {
 }
 
 fn clippy() -> Result<(), String> {
-    cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
+    cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ])
 }
 
 fn test() -> Result<(), String> {
@@ -56,7 +72,11 @@ fn tidy() -> Result<(), String> {
 
 fn deny() -> Result<(), String> {
     report(xtask::deny::problems(&xtask::root())?)?;
-    if Command::new("cargo-deny").arg("--version").output().is_err() {
+    if Command::new("cargo-deny")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
         eprintln!("xtask: advisories skipped: cargo-deny is not installed");
         return Ok(());
     }
@@ -67,7 +87,11 @@ fn report(problems: Vec<String>) -> Result<(), String> {
     for problem in &problems {
         eprintln!("  {problem}");
     }
-    if problems.is_empty() { Ok(()) } else { Err(format!("{} problems", problems.len())) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} problems", problems.len()))
+    }
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {
@@ -77,5 +101,9 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
         .current_dir(xtask::root())
         .status()
         .map_err(|error| format!("cannot start cargo: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("cargo {} said {status}", arguments[0])) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo {} said {status}", arguments[0]))
+    }
 }

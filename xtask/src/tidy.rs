@@ -17,7 +17,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runner", &["model", "client", "sys"]),
     ("store", &["model", "engine"]),
     ("server", &["model", "config", "engine", "store", "scm"]),
-    ("capstan", &["model", "config", "server", "runner", "agent", "client", "scm"]),
+    (
+        "capstan",
+        &[
+            "model", "config", "server", "runner", "agent", "client", "scm",
+        ],
+    ),
     ("testkit", &["model", "server", "runner", "scm"]),
 ];
 
@@ -38,10 +43,33 @@ const LONGEST: usize = 800;
 
 /// What may stand at the root.
 const ROOT: &[&str] = &[
-    ".cargo", ".ci", ".circleci", ".git", ".gitignore", "ARCHITECTURE.md", "CHANGELOG.md",
-    "CONTRIBUTING.md", "Cargo.lock", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md",
-    "SECURITY.md", "benches", "clippy.toml", "crates", "deny.toml", "deploy", "docs", "examples", "fuzz",
-    "rust-toolchain.toml", "rustfmt.toml", "scripts", "target", "xtask",
+    ".cargo",
+    ".ci",
+    ".circleci",
+    ".git",
+    ".gitignore",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "SECURITY.md",
+    "benches",
+    "clippy.toml",
+    "crates",
+    "deny.toml",
+    "deploy",
+    "docs",
+    "examples",
+    "fuzz",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "scripts",
+    "target",
+    "xtask",
 ];
 
 /// Everything that is out of shape, one sentence each.
@@ -61,7 +89,9 @@ pub fn problems(root: &Path) -> Vec<String> {
 fn root_entries(root: &Path, found: &mut Vec<String>) {
     for name in names(root) {
         if !ROOT.contains(&name.as_str()) {
-            found.push(format!("{name}: nothing at the root is called that; see xtask/src/tidy.rs"));
+            found.push(format!(
+                "{name}: nothing at the root is called that; see xtask/src/tidy.rs"
+            ));
         }
     }
 }
@@ -69,7 +99,9 @@ fn root_entries(root: &Path, found: &mut Vec<String>) {
 fn unknown_crates(root: &Path, found: &mut Vec<String>) {
     for name in names(&root.join("crates")) {
         if !EDGES.iter().any(|(known, _)| *known == name) {
-            found.push(format!("crates/{name}: not in the table of edges in xtask/src/tidy.rs"));
+            found.push(format!(
+                "crates/{name}: not in the table of edges in xtask/src/tidy.rs"
+            ));
         }
     }
 }
@@ -116,7 +148,9 @@ fn dependencies(manifest: &str) -> Vec<String> {
 fn source(root: &Path, path: &Path, found: &mut Vec<String>) {
     let shown = path.strip_prefix(root).unwrap_or(path).display();
     if path.file_name().is_some_and(|name| name == "mod.rs") {
-        found.push(format!("{shown}: modules are foo.rs beside foo/, never mod.rs"));
+        found.push(format!(
+            "{shown}: modules are foo.rs beside foo/, never mod.rs"
+        ));
     }
     let Ok(text) = fs::read_to_string(path) else {
         found.push(format!("{shown}: cannot be read as text"));
@@ -129,7 +163,10 @@ fn source(root: &Path, path: &Path, found: &mut Vec<String>) {
     for (at, line) in text.lines().enumerate() {
         let line = line.trim_start();
         if line.starts_with("#[allow(") || line.starts_with("#![allow(") {
-            found.push(format!("{shown}:{}: expect a lint with a reason, do not allow it", at + 1));
+            found.push(format!(
+                "{shown}:{}: expect a lint with a reason, do not allow it",
+                at + 1
+            ));
         }
         // Split so that this line does not find itself.
         if line.contains(concat!("TO", "DO")) || line.contains(concat!("FIX", "ME")) {
@@ -140,8 +177,10 @@ fn source(root: &Path, path: &Path, found: &mut Vec<String>) {
 
 fn sources(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut open: Vec<PathBuf> =
-        ["crates", "benches", "xtask", "fuzz"].iter().map(|name| root.join(name)).collect();
+    let mut open: Vec<PathBuf> = ["crates", "benches", "xtask", "fuzz"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
     while let Some(directory) = open.pop() {
         for name in names(&directory) {
             let path = directory.join(&name);
@@ -157,9 +196,13 @@ fn sources(root: &Path) -> Vec<PathBuf> {
 }
 
 fn names(directory: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -188,7 +231,11 @@ mod tests {
         let crates = root.join("crates/model/src");
         fs::create_dir_all(&crates).unwrap();
         fs::write(root.join("stray.txt"), "").unwrap();
-        fs::write(root.join("crates/model/Cargo.toml"), "[dependencies]\ncapstan-store = \"1\"\n").unwrap();
+        fs::write(
+            root.join("crates/model/Cargo.toml"),
+            "[dependencies]\ncapstan-store = \"1\"\n",
+        )
+        .unwrap();
         fs::write(crates.join("lib.rs"), "\n".repeat(LONGEST + 1)).unwrap();
         let found = problems(&root).join("\n");
         fs::remove_dir_all(&root).unwrap();
