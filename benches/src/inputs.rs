@@ -86,11 +86,8 @@ pub fn output(command: &str) -> String {
 pub fn secrets(folder: &Path, count: u32) -> Result<PathBuf, String> {
     let mut text = String::new();
     for at in 0..count {
-        let _ = writeln!(
-            text,
-            "SECRET_{at}=s3cr3t-{at:04}-{:016x}-value",
-            u64::from(at) * 0x9E37_79B9_7F4A_7C15 % (1 << 60)
-        );
+        let noise = u64::from(at).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let _ = writeln!(text, "SECRET_{at}=s3cr3t-{at:04}-{noise:016x}-value");
     }
     let path = folder.join("secrets.env");
     fs::write(&path, text).map_err(|error| error.to_string())?;

@@ -113,10 +113,10 @@ fn manifest(root: &Path, name: &str, allowed: &[&str], found: &mut Vec<String>) 
         return;
     };
     for dependency in dependencies(&text) {
-        if let Some(inner) = dependency.strip_prefix("capstan-") {
-            if !allowed.contains(&inner) {
-                found.push(format!("{path}: {name} must not know {inner}"));
-            }
+        if let Some(inner) = dependency.strip_prefix("capstan-")
+            && !allowed.contains(&inner)
+        {
+            found.push(format!("{path}: {name} must not know {inner}"));
         }
         for (foreign, owner) in OWNED {
             if dependency == *foreign && name != *owner {
