@@ -2,13 +2,79 @@
 //! no file. An event goes in; a change of state and a list of effects come out, to be stored together
 //! and performed after.
 //!
-//! Read [`event`], then [`job`] and [`task`] (the states), then [`graph`] (who is ready), then
-//! [`pipeline`] (where `apply` sends an event).
+//! Read [`event`], then [`job`] and [`task`] (the states and what moves them), then [`graph`] (who waits
+//! for whom), then [`pipeline`] (where `apply` sends an event) and `draft` (how one change settles).
 
+pub mod decision;
+mod draft;
 pub mod effect;
 pub mod event;
+pub mod graph;
+pub mod job;
+pub mod pipeline;
+mod rerun;
 pub mod rows;
+pub mod task;
+pub mod workflow;
 
+use std::fmt;
+
+pub use draft::Delta;
 pub use effect::Effect;
 pub use event::Event;
+pub use pipeline::Pipeline;
 pub use rows::{JobRow, PipelineRow, Row, TaskRow, TaskState, WorkflowRow};
+
+/// How long a canceled task has to confirm its end, in milliseconds: the agent's ten seconds between TERM
+/// and KILL (platform 2.11), and some for the way.
+pub const CANCEL_GRACE_MS: i64 = 30_000;
+
+/// How often a task is tried whose place was lost before its first step (safety rule 18).
+pub const MAX_ATTEMPTS: u32 = 2;
+
+/// An event that cannot happen in this state. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IllegalTransition {
+    /// Whose state it was: `job deploy`, `task …`, `workflow main`, `pipeline`.
+    pub subject: String,
+    /// The state it is in, in words.
+    pub state: String,
+    /// What was asked of it.
+    pub event: String,
+    /// Whether the message comes from a claim that is not valid any more.
+    pub stale: bool,
+}
+
+impl IllegalTransition {
+    pub(crate) fn new(
+        subject: impl Into<String>,
+        state: impl Into<String>,
+        event: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject: subject.into(),
+            state: state.into(),
+            event: event.into(),
+            stale: false,
+        }
+    }
+
+    pub(crate) fn stale(self) -> Self {
+        Self {
+            stale: true,
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for IllegalTransition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is {} and cannot {}",
+            self.subject, self.state, self.event
+        )
+    }
+}
+
+impl std::error::Error for IllegalTransition {}

@@ -1,0 +1,545 @@
+//! A pipeline: its workflows, and where each event goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use capstan_model::plan;
+use capstan_model::{
+    JobId, JobStatus, PipelineId, Plan, RunnerId, TaskId, TaskOutcome, Trigger, WorkflowId,
+};
+
+use crate::decision;
+use crate::draft::{At, Delta, Draft, job_row, workflow_row};
+use crate::event::{CancelScope, NewWorkflow, PlanRef, Timer};
+use crate::graph::Graph;
+use crate::job::{Job, JobMove, JobState};
+use crate::rows::{JobRow, PipelineRow, PipelineState, Row, TaskRow, WorkflowRow};
+use crate::task::{Task, TaskMove};
+use crate::workflow::{Summary, Tally, Workflow};
+use crate::{Effect, Event, IllegalTransition};
+
+/// Everything that is known of a pipeline.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    id: PipelineId,
+    row: Option<PipelineRow>,
+    pub(crate) plan: Option<Arc<Plan>>,
+    pub(crate) workflows: Vec<Workflow>,
+    workflow_index: HashMap<WorkflowId, usize>,
+    /// Jobs by id, in the workflow they run in; a carried one is not indexed again.
+    job_index: HashMap<JobId, At>,
+}
+
+impl Pipeline {
+    /// A pipeline that nothing has happened to. Its first event is `Planned` or `Rejected`.
+    pub fn new(id: PipelineId) -> Self {
+        Self {
+            id,
+            row: None,
+            plan: None,
+            workflows: Vec::new(),
+            workflow_index: HashMap::new(),
+            job_index: HashMap::new(),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> PipelineId {
+        self.id
+    }
+
+    /// What is to be done.
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        self.plan.as_ref()
+    }
+
+    /// What an event changes, and what is to be done for it. Nothing changes before
+    /// [`Pipeline::commit`].
+    ///
+    /// # Errors
+    /// The event cannot happen in this state.
+    pub fn apply(
+        &self,
+        now_ms: i64,
+        event: &Event,
+    ) -> Result<(Delta, Vec<Effect>), IllegalTransition> {
+        let mut draft = Draft::new(self, now_ms);
+        match event {
+            Event::Planned {
+                trigger,
+                plan,
+                workflows,
+                source: _,
+            } => {
+                self.planned(&mut draft, trigger, plan, workflows)?;
+            }
+            Event::Rejected { trigger, errors } => self.rejected(&mut draft, trigger, errors)?,
+            Event::Claimed {
+                task,
+                runner,
+                lease_epoch,
+                lease_until_ms,
+            } => {
+                self.claimed(&mut draft, *task, *runner, *lease_epoch, *lease_until_ms)?;
+            }
+            Event::TaskStarted { task, lease_epoch } => {
+                let at = self.owner(*task)?;
+                draft.move_task(
+                    at,
+                    *task,
+                    TaskMove::Start {
+                        lease_epoch: *lease_epoch,
+                    },
+                )?;
+                draft.move_job(at, JobMove::Start, "its steps are executed")?;
+            }
+            Event::TaskFinished {
+                task,
+                lease_epoch,
+                outcome,
+            } => {
+                draft.end_task(self.owner(*task)?, *task, *lease_epoch, outcome.clone())?;
+            }
+            Event::TimerFired { timer } => self.timer(&mut draft, timer)?,
+            Event::Approved {
+                workflow,
+                job,
+                actor,
+            } => {
+                self.approved(&mut draft, *workflow, *job, actor)?;
+            }
+            Event::CancelAsked { scope, actor } => self.cancel(&mut draft, scope, actor)?,
+            Event::Granted { workflow, job } => self.granted(&mut draft, *workflow, *job)?,
+            Event::Rerun {
+                of,
+                scope,
+                new,
+                actor,
+            } => {
+                self.rerun(&mut draft, *of, scope, new, actor)?;
+            }
+        }
+        draft.finish()
+    }
+
+    /// Takes over what [`Pipeline::apply`] gave.
+    pub fn commit(&mut self, delta: Delta) {
+        if let Some(row) = delta.pipeline {
+            self.row = Some(row);
+        }
+        if let Some(plan) = delta.plan {
+            self.plan = Some(plan);
+        }
+        for workflow in delta.fresh {
+            let w = self.workflows.len();
+            self.workflow_index.insert(workflow.summary.id, w);
+            for (j, job) in workflow.jobs.iter().enumerate() {
+                if job.carried_from.is_none() {
+                    self.job_index.insert(job.id, (w, j));
+                }
+            }
+            self.workflows.push(workflow);
+        }
+        for ((w, j), job) in delta.jobs {
+            if let Some(slot) = self
+                .workflows
+                .get_mut(w)
+                .and_then(|workflow| workflow.jobs.get_mut(j))
+            {
+                *slot = job;
+            }
+        }
+        for (w, summary) in delta.summaries {
+            if let Some(workflow) = self.workflows.get_mut(w) {
+                workflow.summary = summary;
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ events
+
+    fn planned(
+        &self,
+        draft: &mut Draft<'_>,
+        trigger: &Trigger,
+        plan: &PlanRef,
+        ids: &[NewWorkflow],
+    ) -> Result<(), IllegalTransition> {
+        self.must_be_new("be planned")?;
+        let refuse = |why: String| IllegalTransition::new("pipeline", why, "be planned");
+        let digest = plan.digest.clone();
+        let plan = plan
+            .plan
+            .clone()
+            .ok_or_else(|| refuse(String::from("without its plan")))?;
+        draft.delta.pipeline = Some(PipelineRow {
+            id: self.id,
+            number: trigger.number,
+            state: PipelineState::Created,
+            plan: Some(digest),
+            errors: Vec::new(),
+            created_at_ms: draft.now_ms,
+        });
+        let running: Vec<usize> = (0..plan.workflows.len())
+            .filter(|w| {
+                let workflow = &plan.workflows[*w];
+                workflow.decision.runs && workflow.jobs.iter().any(|job| job.decision.runs)
+            })
+            .collect();
+        if running.len() != ids.len() {
+            let why = format!(
+                "given {} workflow ids for {} workflows",
+                ids.len(),
+                running.len()
+            );
+            return Err(refuse(why));
+        }
+        for (planned, new) in running.into_iter().zip(ids) {
+            let workflow = &plan.workflows[planned];
+            let graph = Graph::of(workflow, |j| workflow.jobs[j].decision.runs).map_err(&refuse)?;
+            if graph.nodes.len() != new.jobs.len() {
+                let why = format!(
+                    "given {} job ids for {} jobs",
+                    new.jobs.len(),
+                    graph.nodes.len()
+                );
+                return Err(refuse(why));
+            }
+            let jobs = graph.nodes.iter().zip(&new.jobs).map(|(node, id)| {
+                let mut job = Job::new(*id, u32::try_from(node.requires.len()).unwrap_or(u32::MAX));
+                job.reason = decision::waits(&workflow.jobs[node.planned]);
+                job
+            });
+            let jobs = jobs.collect();
+            self.add(draft, graph, planned, jobs, new.id, None, &trigger.actor);
+        }
+        draft.delta.plan = Some(plan);
+        self.must_be_unique(draft)?;
+        for w in 0..draft.delta.fresh.len() {
+            let ready: Vec<usize> = (0..draft.delta.fresh[w].jobs.len())
+                .filter(|j| draft.delta.fresh[w].jobs[*j].unmet == 0)
+                .collect();
+            for j in ready {
+                draft.ready((self.workflows.len() + w, j), false)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a new workflow, put together here only"
+    )]
+    pub(crate) fn add(
+        &self,
+        draft: &mut Draft<'_>,
+        graph: Graph,
+        planned: usize,
+        jobs: Vec<Job>,
+        id: WorkflowId,
+        rerun_of: Option<WorkflowId>,
+        actor: &str,
+    ) {
+        let mut tally = Tally::default();
+        for job in &jobs {
+            tally.add(job.state.status());
+        }
+        let summary = Summary {
+            id,
+            ordinal: u32::try_from(draft.workflow_count()).unwrap_or(u32::MAX),
+            rerun_of,
+            started_by: actor.to_owned(),
+            canceled_by: None,
+            created_at_ms: draft.now_ms,
+            stopped_at_ms: None,
+            tally,
+        };
+        draft.delta.fresh.push(Workflow {
+            graph: Arc::new(graph),
+            planned,
+            jobs,
+            summary,
+        });
+    }
+
+    /// Ids are never reused.
+    pub(crate) fn must_be_unique(&self, draft: &Draft<'_>) -> Result<(), IllegalTransition> {
+        let mut workflows = std::collections::HashSet::new();
+        let mut jobs = std::collections::HashSet::new();
+        for workflow in &draft.delta.fresh {
+            let id = workflow.summary.id;
+            let mut fresh = workflows.insert(id) && !self.workflow_index.contains_key(&id);
+            for job in workflow
+                .jobs
+                .iter()
+                .filter(|job| job.carried_from.is_none())
+            {
+                fresh &= jobs.insert(job.id) && !self.job_index.contains_key(&job.id);
+            }
+            if !fresh {
+                return Err(IllegalTransition::new(
+                    "pipeline",
+                    "given an id twice",
+                    "be extended",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn rejected(
+        &self,
+        draft: &mut Draft<'_>,
+        trigger: &Trigger,
+        errors: &[String],
+    ) -> Result<(), IllegalTransition> {
+        self.must_be_new("be rejected")?;
+        draft.delta.pipeline = Some(PipelineRow {
+            id: self.id,
+            number: trigger.number,
+            state: PipelineState::Errored,
+            plan: None,
+            errors: errors.to_vec(),
+            created_at_ms: draft.now_ms,
+        });
+        Ok(())
+    }
+
+    fn must_be_new(&self, event: &str) -> Result<(), IllegalTransition> {
+        match &self.row {
+            None => Ok(()),
+            Some(_) => Err(IllegalTransition::new("pipeline", "already there", event)),
+        }
+    }
+
+    fn claimed(
+        &self,
+        draft: &mut Draft<'_>,
+        task: TaskId,
+        runner: RunnerId,
+        lease_epoch: u64,
+        lease_until_ms: i64,
+    ) -> Result<(), IllegalTransition> {
+        let at = self.owner(task)?;
+        draft.move_task(
+            at,
+            task,
+            TaskMove::Claim {
+                runner,
+                lease_epoch,
+                lease_until_ms,
+            },
+        )?;
+        draft.move_job(at, JobMove::Prepare, "a runner prepares its place")?;
+        let timer = Timer::Lease { task, lease_epoch };
+        draft.effects.push(Effect::SetTimer {
+            timer,
+            at_ms: lease_until_ms,
+        });
+        Ok(())
+    }
+
+    fn timer(&self, draft: &mut Draft<'_>, timer: &Timer) -> Result<(), IllegalTransition> {
+        let (task, epoch, outcome) = match timer {
+            Timer::Lease { task, lease_epoch } => {
+                let cause = String::from("its runner was not heard of any more");
+                (*task, *lease_epoch, TaskOutcome::InfrastructureFail(cause))
+            }
+            Timer::CancelGrace { task, lease_epoch } => {
+                (*task, *lease_epoch, TaskOutcome::Canceled)
+            }
+        };
+        let at = self.owner(task)?;
+        if let Timer::CancelGrace { .. } = timer {
+            let canceling = self.task(task).is_some_and(|task| task.state.canceling());
+            if !canceling {
+                return Err(IllegalTransition::new(
+                    format!("task {task}"),
+                    "not being canceled",
+                    "end by the cancel timer",
+                )
+                .stale());
+            }
+        }
+        draft.end_task(at, task, epoch, outcome)
+    }
+
+    fn approved(
+        &self,
+        draft: &mut Draft<'_>,
+        workflow: WorkflowId,
+        job: JobId,
+        actor: &str,
+    ) -> Result<(), IllegalTransition> {
+        let at = self.place(workflow, job)?;
+        if draft
+            .job(at)
+            .is_none_or(|job| job.state != JobState::OnHold)
+        {
+            let state = draft
+                .job(at)
+                .map_or("unknown", |job| job.state.status().as_str());
+            return Err(IllegalTransition::new(
+                format!("job {}", draft.name(at)),
+                state,
+                "be approved",
+            ));
+        }
+        draft.move_job(
+            at,
+            JobMove::End(JobStatus::Success),
+            format!("approved by {actor}"),
+        )?;
+        if let Some(job) = draft.delta.jobs.get_mut(&at) {
+            job.approved_by = Some(actor.to_owned());
+        }
+        Ok(())
+    }
+
+    fn cancel(
+        &self,
+        draft: &mut Draft<'_>,
+        scope: &CancelScope,
+        actor: &str,
+    ) -> Result<(), IllegalTransition> {
+        match scope {
+            CancelScope::Pipeline => {
+                for w in 0..self.workflows.len() {
+                    draft.cancel_workflow(w, actor)?;
+                }
+                Ok(())
+            }
+            CancelScope::Workflow { workflow } => {
+                draft.cancel_workflow(self.workflow_place(*workflow)?, actor)
+            }
+            CancelScope::Job { workflow, job } => {
+                draft.cancel_job(self.place(*workflow, *job)?, actor)
+            }
+        }
+    }
+
+    fn granted(
+        &self,
+        draft: &mut Draft<'_>,
+        workflow: WorkflowId,
+        job: JobId,
+    ) -> Result<(), IllegalTransition> {
+        let at = self.place(workflow, job)?;
+        if draft
+            .job(at)
+            .is_none_or(|job| job.state != JobState::Waiting)
+        {
+            let state = draft
+                .job(at)
+                .map_or("unknown", |job| job.state.status().as_str());
+            let subject = format!("job {}", draft.name(at));
+            return Err(IllegalTransition::new(
+                subject,
+                state,
+                "be given its serial group",
+            ));
+        }
+        draft.queue(at, String::from("has its serial group"))
+    }
+
+    // ------------------------------------------------------------ finding
+
+    pub(crate) fn workflow_place(&self, id: WorkflowId) -> Result<usize, IllegalTransition> {
+        let unknown = || IllegalTransition::new(format!("workflow {id}"), "unknown", "change");
+        self.workflow_index.get(&id).copied().ok_or_else(unknown)
+    }
+
+    fn place(&self, workflow: WorkflowId, job: JobId) -> Result<At, IllegalTransition> {
+        let w = self.workflow_place(workflow)?;
+        // The index knows where the job runs; a carried one is looked for.
+        match self.job_index.get(&job) {
+            Some(at) if at.0 == w => Ok(*at),
+            _ => self.workflows[w]
+                .jobs
+                .iter()
+                .position(|known| known.id == job)
+                .map(|j| (w, j))
+                .ok_or_else(|| IllegalTransition::new(format!("job {job}"), "unknown", "change")),
+        }
+    }
+
+    fn owner(&self, task: TaskId) -> Result<At, IllegalTransition> {
+        let unknown = || IllegalTransition::new(format!("task {task}"), "unknown", "change");
+        self.job_index.get(&task.job).copied().ok_or_else(unknown)
+    }
+
+    /// A task.
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        let (w, j) = *self.job_index.get(&id.job)?;
+        self.workflows
+            .get(w)?
+            .jobs
+            .get(j)?
+            .tasks
+            .iter()
+            .find(|task| task.id == id)
+    }
+
+    /// What the plan says of the job of a task, with the workflow it runs for.
+    pub fn planned_job(&self, id: JobId) -> Option<(WorkflowId, &plan::Job)> {
+        let (w, j) = *self.job_index.get(&id)?;
+        let workflow = self.workflows.get(w)?;
+        let planned = workflow.graph.nodes.get(j)?.planned;
+        let job = self
+            .plan
+            .as_ref()?
+            .workflows
+            .get(workflow.planned)?
+            .jobs
+            .get(planned)?;
+        Some((workflow.summary.id, job))
+    }
+
+    // ------------------------------------------------------------ rows
+
+    /// Every row, as the events made them.
+    pub fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.row.clone().map(Row::Pipeline).into_iter().collect();
+        for w in 0..self.workflows.len() {
+            rows.extend(self.workflow_row(w).map(Row::Workflow));
+        }
+        for (w, workflow) in self.workflows.iter().enumerate() {
+            for (j, job) in workflow.jobs.iter().enumerate() {
+                rows.extend(self.job_row((w, j)).map(Row::Job));
+                rows.extend(job.tasks.iter().map(|task| {
+                    let workflow = workflow.summary.id;
+                    Row::Task(TaskRow {
+                        id: task.id,
+                        workflow,
+                        state: task.state.clone(),
+                    })
+                }));
+            }
+        }
+        rows
+    }
+
+    pub(crate) fn workflow_row(&self, w: usize) -> Option<WorkflowRow> {
+        let workflow = self.workflows.get(w)?;
+        let name = &self.plan.as_ref()?.workflows.get(workflow.planned)?.name;
+        Some(workflow_row(self.id, name, &workflow.summary))
+    }
+
+    pub(crate) fn job_row(&self, at: At) -> Option<JobRow> {
+        let workflow = self.workflows.get(at.0)?;
+        let planned = workflow.graph.nodes.get(at.1)?.planned;
+        let job = self
+            .plan
+            .as_ref()?
+            .workflows
+            .get(workflow.planned)?
+            .jobs
+            .get(planned)?;
+        Some(job_row(
+            &workflow.summary,
+            at.1,
+            job,
+            workflow.jobs.get(at.1)?,
+        ))
+    }
+}
