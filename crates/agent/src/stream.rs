@@ -1,0 +1,198 @@
+//! The byte stream to the runner: frames out under one lock, frames in on a thread of their own.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use capstan_model::wire::{AgentMessage, Fetch, Frame, FrameReader, RunnerMessage};
+use rustix::fd::OwnedFd;
+
+/// The most unacknowledged output in bytes; beyond it children are not read any more.
+const WINDOW: u64 = 4 << 20;
+
+/// Where frames go out, and what is known of those that came in. Shared by all threads.
+pub(crate) struct Link {
+    out: Mutex<io::Stdout>,
+    flow: Mutex<Flow>,
+    acknowledged: Condvar,
+    transfers: Mutex<Transfers>,
+    cancel: Mutex<Option<u64>>,
+    /// A pipe that becomes readable when the runner wants a cancel.
+    wake: (OwnedFd, OwnedFd),
+}
+
+#[derive(Default)]
+struct Flow {
+    /// Bytes sent less bytes acknowledged, over all steps.
+    open: u64,
+    /// First byte of each step that is not acknowledged.
+    stored: HashMap<u32, u64>,
+}
+
+#[derive(Default)]
+struct Transfers {
+    next: u32,
+    open: HashMap<u32, SyncSender<Part>>,
+}
+
+/// Part of a transfer, or its end.
+type Part = Result<Vec<u8>, Option<String>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Messages for the main thread.
+pub(crate) type Inbox = Receiver<RunnerMessage>;
+
+/// Starts reading. `lost` is called once, when the stream ends or breaks; it does not come back when
+/// the program is to end by it.
+pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, Inbox)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let link = Arc::new(Link {
+        out: Mutex::new(io::stdout()),
+        flow: Mutex::default(),
+        acknowledged: Condvar::new(),
+        transfers: Mutex::default(),
+        cancel: Mutex::new(None),
+        wake: (read, write),
+    });
+    let (sender, inbox) = channel();
+    let reader = Arc::clone(&link);
+    std::thread::Builder::new().name(String::from("stream")).spawn(move || {
+        // How it broke does not matter any more: there is nobody left to tell.
+        let _ = reader.read(&sender);
+        lost();
+    })?;
+    Ok((link, inbox))
+}
+
+impl Link {
+    /// Sends a message. A stream that is gone is noticed by the reading thread, which ends the program.
+    pub(crate) fn send(&self, message: AgentMessage) {
+        self.write(&Frame::Agent(message));
+    }
+
+    /// Sends output, once the runner has room for it.
+    pub(crate) fn log(&self, step: u32, offset: u64, bytes: Vec<u8>) {
+        let size = bytes.len() as u64;
+        let mut flow = lock(&self.flow);
+        while flow.open > WINDOW {
+            flow = self.acknowledged.wait(flow).unwrap_or_else(PoisonError::into_inner);
+        }
+        flow.open += size;
+        flow.stored.entry(step).or_insert(0);
+        drop(flow);
+        self.write(&Frame::Log { step, offset, bytes });
+    }
+
+    fn write(&self, frame: &Frame) {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        let mut out = lock(&self.out);
+        let _ = out.write_all(&bytes).and_then(|()| out.flush());
+    }
+
+    /// Asks for bytes; the answer is read as they come.
+    pub(crate) fn fetch(&self, what: Fetch) -> Incoming {
+        let (sender, parts) = sync_channel(8);
+        let transfer = {
+            let mut transfers = lock(&self.transfers);
+            transfers.next += 1;
+            let transfer = transfers.next;
+            transfers.open.insert(transfer, sender);
+            transfer
+        };
+        self.send(AgentMessage::Fetch { transfer, what });
+        Incoming { parts, part: Vec::new(), at: 0, over: None }
+    }
+
+    /// How long the runner gives between TERM and KILL, once it wants a cancel.
+    pub(crate) fn cancel_grace_ms(&self) -> Option<u64> {
+        *lock(&self.cancel)
+    }
+
+    /// Becomes readable with a cancel, and stays so.
+    pub(crate) fn wake(&self) -> &OwnedFd {
+        &self.wake.0
+    }
+
+    fn read(&self, inbox: &Sender<RunnerMessage>) -> io::Result<()> {
+        let mut frames = FrameReader::default();
+        let mut buffer = vec![0; 64 << 10];
+        let mut input = io::stdin().lock();
+        loop {
+            let count = input.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(());
+            }
+            frames.push(&buffer[..count]);
+            while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
+                self.take(frame, inbox);
+            }
+        }
+    }
+
+    fn take(&self, frame: Frame, inbox: &Sender<RunnerMessage>) {
+        match frame {
+            Frame::Blob { transfer, bytes, .. } => self.part(transfer, Ok(bytes)),
+            Frame::Runner(RunnerMessage::TransferDone { transfer, error }) => {
+                self.part(transfer, Err(error));
+                lock(&self.transfers).open.remove(&transfer);
+            }
+            Frame::Runner(RunnerMessage::LogAcknowledged { step, offset }) => {
+                let mut flow = lock(&self.flow);
+                let stored = flow.stored.entry(step).or_insert(0);
+                let more = offset.saturating_sub(*stored);
+                *stored += more;
+                flow.open = flow.open.saturating_sub(more);
+                self.acknowledged.notify_all();
+            }
+            Frame::Runner(RunnerMessage::Cancel { grace_ms }) => {
+                lock(&self.cancel).get_or_insert(grace_ms);
+                let _ = rustix::io::write(&self.wake.1, &[1]);
+            }
+            Frame::Runner(message) => {
+                let _ = inbox.send(message);
+            }
+            // Frames of our own kind coming back: a confused peer, and nothing to act on.
+            Frame::Agent(_) | Frame::Log { .. } => {}
+        }
+    }
+
+    fn part(&self, transfer: u32, part: Part) {
+        let sender = lock(&self.transfers).open.get(&transfer).cloned();
+        if let Some(sender) = sender {
+            // Whoever asked may have given up; then the bytes go nowhere.
+            let _ = sender.send(part);
+        }
+    }
+}
+
+/// A transfer, as a reader. Its end is an error when the runner said so.
+pub(crate) struct Incoming {
+    parts: Receiver<Part>,
+    part: Vec<u8>,
+    at: usize,
+    over: Option<Option<String>>,
+}
+
+impl Read for Incoming {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at >= self.part.len() {
+            if let Some(end) = &self.over {
+                return end.clone().map_or(Ok(0), |why| Err(io::Error::other(why)));
+            }
+            match self.parts.recv() {
+                Ok(Ok(bytes)) => (self.part, self.at) = (bytes, 0),
+                Ok(Err(end)) => self.over = Some(end),
+                Err(_) => self.over = Some(Some(String::from("the runner is gone"))),
+            }
+        }
+        let count = out.len().min(self.part.len() - self.at);
+        out[..count].copy_from_slice(&self.part[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}

@@ -1,0 +1,352 @@
+//! One task, from hello to goodbye.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use capstan_model::plan::{StepKind, When};
+use capstan_model::wire::{
+    AgentMessage, PROTO, PROTO_MIN, RunnerMessage, STEP_ENVIRONMENT, STEP_FIRST, TaskSpec,
+};
+use capstan_model::{StepStatus, TaskOutcome};
+
+use crate::environment::{Environment, listing};
+use crate::steps::run::Background;
+use crate::steps::{Ended, checkout, run};
+use crate::stream::{self, Inbox, Link};
+use crate::user::{self, User};
+use crate::{jobcli, reaper};
+
+/// What steps need to know of their task.
+pub(crate) struct Task {
+    /// To the runner.
+    pub(crate) link: Arc<Link>,
+    /// What is to be done.
+    pub(crate) spec: TaskSpec,
+    /// Variables of every step.
+    pub(crate) environment: Environment,
+    /// Whom steps run as, when that is not who the agent is.
+    pub(crate) user: Option<User>,
+    /// Where steps run.
+    pub(crate) working_directory: PathBuf,
+    /// The agent's own directory, writable by steps.
+    pub(crate) folder: PathBuf,
+    /// When the job's time is over.
+    pub(crate) deadline: Instant,
+    /// What to say to this program so that it is the agent.
+    pub(crate) self_arguments: Vec<OsString>,
+    home: PathBuf,
+    number: Cell<u32>,
+}
+
+/// Output of one step, in order.
+pub(crate) struct Output<'a> {
+    link: &'a Link,
+    step: u32,
+    offset: u64,
+    open_line: bool,
+}
+
+impl<'a> Output<'a> {
+    /// Of a step.
+    pub(crate) fn new(link: &'a Link, step: u32) -> Self {
+        Self { link, step, offset: 0, open_line: false }
+    }
+
+    /// Bytes as they came.
+    pub(crate) fn bytes(&mut self, bytes: Vec<u8>) {
+        let size = bytes.len() as u64;
+        self.open_line = bytes.last().is_some_and(|byte| *byte != b'\n');
+        self.link.log(self.step, self.offset, bytes);
+        self.offset += size;
+    }
+
+    /// A line of ours.
+    pub(crate) fn line(&mut self, text: &str) {
+        self.bytes(format!("{text}\n").into_bytes());
+    }
+
+    /// A line of ours after output that may not have ended its last one.
+    pub(crate) fn fresh_line(&mut self, text: &str) {
+        let start = if self.open_line { "\n" } else { "" };
+        self.bytes(format!("{start}{text}\n").into_bytes());
+    }
+}
+
+/// The agent as a program.
+pub(crate) fn main() -> ExitCode {
+    // Neither is needed for a job to run well; without them it is only less well guarded.
+    let _ = capstan_sys::become_subreaper();
+    let _ = capstan_sys::set_non_dumpable();
+    // A stream over standard input cannot come back, so its end is the end of the job.
+    let lost = || {
+        reaper::kill_all();
+        std::process::exit(1);
+    };
+    let (link, inbox) = match stream::open(lost) {
+        Ok(open) => open,
+        Err(error) => {
+            eprintln!("capstan-agent: cannot read the stream: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let version = String::from(env!("CARGO_PKG_VERSION"));
+    link.send(AgentMessage::Hello { proto: PROTO, min: PROTO_MIN, version });
+    let Some(spec) = receive(&inbox) else { return ExitCode::FAILURE };
+    let outcome = match Task::prepare(Arc::clone(&link), spec) {
+        Ok(task) => task.run(),
+        Err(why) => TaskOutcome::InfrastructureFail(why),
+    };
+    link.send(AgentMessage::Finished { outcome });
+    while let Ok(message) = inbox.recv() {
+        if message == RunnerMessage::Goodbye {
+            return ExitCode::SUCCESS;
+        }
+    }
+    ExitCode::FAILURE
+}
+
+fn receive(inbox: &Inbox) -> Option<TaskSpec> {
+    while let Ok(message) = inbox.recv() {
+        match message {
+            RunnerMessage::Welcome { proto } if !(PROTO_MIN..=PROTO).contains(&proto) => {
+                eprintln!("capstan-agent: the runner speaks version {proto}, this is {PROTO}");
+                return None;
+            }
+            RunnerMessage::Task(spec) => return Some(*spec),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Task {
+    fn prepare(link: Arc<Link>, spec: TaskSpec) -> Result<Self, String> {
+        let user = step_user(&spec)?;
+        let mut environment = Environment::of_place();
+        if let Some(user) = &user {
+            environment.set("HOME", &user.home);
+            environment.set("USER", &user.name);
+            environment.set("LOGNAME", &user.name);
+        }
+        let folder = own_folder().map_err(|error| format!("cannot make the agent's directory: {error}"))?;
+        environment.set("BASH_ENV", folder.join("bash_env"));
+        environment.set("CIRCLE_SHELL_ENV", folder.join("bash_env"));
+        environment.set("CIRCLE_INTERNAL_TASK_DATA", &folder);
+        environment.extend(&spec.environment);
+        let home = PathBuf::from(environment.get("HOME").unwrap_or_else(|| String::from("/")));
+        let mut task = Self {
+            link,
+            environment,
+            user,
+            working_directory: PathBuf::new(),
+            folder,
+            deadline: Instant::now() + Duration::from_millis(spec.max_run_time_ms),
+            self_arguments: std::env::args_os().skip(1).take_while(|word| word == "agent").collect(),
+            home,
+            number: Cell::new(0),
+            spec,
+        };
+        task.furnish().map_err(|error| format!("cannot furnish {}: {error}", task.folder.display()))?;
+        let relative_to_home = expand(&task.spec.working_directory, &task.home);
+        task.working_directory = task.home.join(relative_to_home);
+        let folder = task.working_directory.clone();
+        task.make_folder(&folder)
+            .map_err(|error| format!("cannot make working_directory {}: {error}", folder.display()))?;
+        Ok(task)
+    }
+
+    /// The file of `BASH_ENV`, and `circleci` on the path.
+    fn furnish(&mut self) -> io::Result<()> {
+        self.give(&self.folder)?;
+        let bash_env = self.folder.join("bash_env");
+        std::fs::write(&bash_env, "")?;
+        self.give(&bash_env)?;
+        let bin = self.folder.join("bin");
+        std::fs::create_dir_all(&bin)?;
+        self.give(&bin)?;
+        let program = std::env::current_exe()?;
+        for name in ["circleci", "circleci-agent"] {
+            symlink(&program, bin.join(name))?;
+        }
+        let path = self.environment.get("PATH").unwrap_or_default();
+        self.environment.set("PATH", format!("{path}:{}", bin.display()));
+        Ok(())
+    }
+
+    // ------------------------------------------------------------ steps
+
+    fn run(self) -> TaskOutcome {
+        self.show_environment();
+        let mut background = Vec::new();
+        let mut failed = false;
+        let mut outcome = None;
+        for (at, step) in self.spec.steps.iter().enumerate() {
+            if self.link.cancel_grace_ms().is_some() {
+                outcome = Some(TaskOutcome::Canceled);
+                break;
+            }
+            let due = match step.when {
+                When::OnSuccess => !failed,
+                When::OnFail => failed,
+                When::Always => true,
+            };
+            if !due {
+                continue;
+            }
+            let number = STEP_FIRST + u32::try_from(at).unwrap_or(u32::MAX - STEP_FIRST);
+            let name = step.title().to_owned();
+            self.link.send(AgentMessage::StepStarted { step: number, name, at_ms: now_ms() });
+            let Some(ended) = self.step(&step.kind, number, &mut background) else { continue };
+            failed |= ended.status != StepStatus::Success;
+            let (canceled, late) = (ended.status == StepStatus::Canceled, ended.late);
+            self.finished(number, ended);
+            if canceled || late {
+                outcome = Some(if late { TaskOutcome::Timedout } else { TaskOutcome::Canceled });
+                break;
+            }
+            let pids: Vec<_> = background.iter().map(|(_, process): &(u32, Background)| process.pid).collect();
+            reaper::bury(&pids);
+            if jobcli::halted(&self.folder) {
+                break;
+            }
+        }
+        self.clean_up(background);
+        outcome.unwrap_or(if failed { TaskOutcome::Failed } else { TaskOutcome::Success })
+    }
+
+    /// Runs one step; `None` for one that goes on in the background.
+    fn step(&self, kind: &StepKind, number: u32, background: &mut Vec<(u32, Background)>) -> Option<Ended> {
+        let mut output = Output::new(&self.link, number);
+        match kind {
+            StepKind::Run(step) if step.background => match Background::start(self, step, number) {
+                Ok(process) => {
+                    background.push((number, process));
+                    None
+                }
+                Err(why) => {
+                    output.line(&why);
+                    Some(Ended::badly(why))
+                }
+            },
+            StepKind::Run(step) => Some(run::run(self, step, &mut output)),
+            StepKind::Checkout { path, method: _ } => {
+                Some(checkout::run(self, path.as_deref(), &mut output))
+            }
+            StepKind::Other { step, .. } => {
+                let why = format!("the step {step} cannot be executed by this version");
+                output.line(&why);
+                Some(Ended::badly(why))
+            }
+        }
+    }
+
+    fn finished(&self, step: u32, ended: Ended) {
+        let Ended { status, exit_code, reason, late: _ } = ended;
+        self.link.send(AgentMessage::StepFinished { step, status, exit_code, reason, at_ms: now_ms() });
+    }
+
+    fn show_environment(&self) {
+        let (step, name) = (STEP_ENVIRONMENT, String::from("Preparing environment variables"));
+        self.link.send(AgentMessage::StepStarted { step, name, at_ms: now_ms() });
+        let text = listing(&self.spec.environment);
+        Output::new(&self.link, step).bytes(text.into_bytes());
+        self.finished(step, Ended::well());
+    }
+
+    /// Ends everything the job started, then says how its background steps ended.
+    fn clean_up(&self, background: Vec<(u32, Background)>) {
+        for (_, process) in &background {
+            // By its own id first, so that its thread learns of it before the reaper buries it.
+            let _ = rustix::process::kill_process_group(process.pid, rustix::process::Signal::KILL);
+        }
+        for (number, process) in background {
+            let ended = process.ended();
+            self.finished(number, ended);
+        }
+        reaper::kill_all();
+        // On the host the executor removes the place; in a container it goes with the container.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+
+    // ------------------------------------------------------------ places
+
+    /// A path of the config: `~` is the job's home, anything relative is below the working directory.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.working_directory.join(expand(path, &self.home))
+    }
+
+    /// Makes a folder that belongs to the job, with what leads to it.
+    pub(crate) fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut here = Some(folder);
+        while let Some(path) = here.filter(|path| !path.exists()) {
+            missing.push(path);
+            here = path.parent();
+        }
+        for path in missing.into_iter().rev() {
+            match std::fs::create_dir(path) {
+                Ok(()) => self.give(path)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a file to the job's user.
+    pub(crate) fn give(&self, path: &Path) -> io::Result<()> {
+        match &self.user {
+            Some(user) => chown(path, Some(user.ids.uid), Some(user.ids.gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// A number that was not given before.
+    pub(crate) fn next_number(&self) -> u32 {
+        self.number.set(self.number.get() + 1);
+        self.number.get()
+    }
+}
+
+/// Only root can run steps as somebody else.
+fn step_user(spec: &TaskSpec) -> Result<Option<User>, String> {
+    let image_user = std::env::var("CAPSTAN_STEP_USER").ok();
+    let wanted = spec.user.clone().or(image_user).filter(|user| !user.is_empty());
+    let Some(wanted) = wanted else { return Ok(None) };
+    let user = user::find(&wanted)?;
+    let me = rustix::process::geteuid();
+    match () {
+        () if me.as_raw() == user.ids.uid => Ok(None),
+        () if me.is_root() => Ok(Some(user)),
+        () => Err(format!("steps cannot run as {wanted}: the agent is not root here")),
+    }
+}
+
+fn own_folder() -> io::Result<PathBuf> {
+    let folder = match std::env::var_os("CAPSTAN_AGENT_DIR") {
+        Some(folder) => PathBuf::from(folder).join("task"),
+        None => std::env::temp_dir().join(format!("capstan-agent-{}-{}", std::process::id(), now_ms())),
+    };
+    std::fs::create_dir_all(&folder)?;
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
+fn expand(path: &str, home: &Path) -> PathBuf {
+    let mut parts = Path::new(path).components();
+    match parts.next() {
+        Some(Component::Normal(first)) if first == "~" => home.join(parts.as_path()),
+        _ => PathBuf::from(path),
+    }
+}
