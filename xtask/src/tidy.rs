@@ -23,7 +23,6 @@ const EDGES: &[(&str, &[&str])] = &[
             "model", "config", "server", "runner", "agent", "client", "scm",
         ],
     ),
-    ("testkit", &["model", "server", "runner", "scm"]),
 ];
 
 /// Crates of others that may be named by one crate only: the border that the crate stands for.

@@ -29,7 +29,12 @@ pub(crate) fn main(folder: &Path) -> ExitCode {
 
 /// Unpacks a tar stream into a folder that exists. Returns the number of files.
 pub(crate) fn extract(from: impl Read, folder: &Path) -> io::Result<usize> {
-    let root = openat(CWD, folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let root = openat(
+        CWD,
+        folder,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let mut archive = tar::Archive::new(from);
     let mut links = Vec::new();
     let mut parent: Option<(PathBuf, OwnedFd)> = None;
@@ -41,11 +46,15 @@ pub(crate) fn extract(from: impl Read, folder: &Path) -> io::Result<usize> {
         }
         let path = entry.path()?.into_owned();
         let names = names(&path)?;
-        let Some((name, folders)) = names.split_last() else { continue };
+        let Some((name, folders)) = names.split_last() else {
+            continue;
+        };
         match entry.header().entry_type() {
             EntryType::Directory => drop(enter(&root, &names)?),
             EntryType::Symlink => {
-                let target = entry.link_name()?.ok_or_else(|| refuse("a link to nothing", &path))?;
+                let target = entry
+                    .link_name()?
+                    .ok_or_else(|| refuse("a link to nothing", &path))?;
                 links.push((folders.to_vec(), name.clone(), target.into_owned()));
             }
             EntryType::Regular | EntryType::Continuous => {
@@ -82,7 +91,11 @@ fn names(path: &Path) -> io::Result<Vec<PathBuf>> {
             _ => return Err(refuse("a path that leaves the folder", path)),
         }
     }
-    if names.len() > DEEPEST { Err(refuse("too deep a folder", path)) } else { Ok(names) }
+    if names.len() > DEEPEST {
+        Err(refuse("too deep a folder", path))
+    } else {
+        Ok(names)
+    }
 }
 
 /// Opens a folder below the root, making what is missing, through no link.
@@ -95,7 +108,9 @@ fn enter(root: &OwnedFd, names: &[PathBuf]) -> io::Result<OwnedFd> {
         }
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         here = openat(&here, name, flags, Mode::empty()).map_err(|error| match error {
-            Errno::LOOP | Errno::NOTDIR => refuse("a path through something that is no folder", name),
+            Errno::LOOP | Errno::NOTDIR => {
+                refuse("a path through something that is no folder", name)
+            }
             other => other.into(),
         })?;
     }
@@ -165,7 +180,10 @@ mod tests {
         let file = folder.path().join("a/link");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "echo hi");
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o700, 0o700);
+        assert_eq!(
+            std::fs::metadata(file).unwrap().permissions().mode() & 0o700,
+            0o700
+        );
     }
 
     #[test]
@@ -179,7 +197,10 @@ mod tests {
             vec![("fifo", EntryType::Fifo, "")],
         ] {
             let folder = tempfile::tempdir().unwrap();
-            assert!(extract(archive(&entries).as_slice(), folder.path()).is_err(), "{entries:?}");
+            assert!(
+                extract(archive(&entries).as_slice(), folder.path()).is_err(),
+                "{entries:?}"
+            );
         }
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(target, folder.path().join("out")).unwrap();

@@ -15,8 +15,12 @@ pub(crate) struct Environment(BTreeMap<OsString, OsString>);
 impl Environment {
     /// What the place gave the agent, less what is between it and its executor.
     pub(crate) fn of_place() -> Self {
-        let own = ["CAPSTAN_AGENT_DIR", "CAPSTAN_STEP_USER"];
-        Self(std::env::vars_os().filter(|(name, _)| own.iter().all(|own| name != own)).collect())
+        let own = ["CAPSTAN_AGENT_DIR", "CAPSTAN_PLACE", "CAPSTAN_STEP_USER"];
+        Self(
+            std::env::vars_os()
+                .filter(|(name, _)| own.iter().all(|own| name != own))
+                .collect(),
+        )
     }
 
     /// Sets a variable.
@@ -26,7 +30,9 @@ impl Environment {
 
     /// A variable as text.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.0.get(std::ffi::OsStr::new(name)).map(|value| value.to_string_lossy().into_owned())
+        self.0
+            .get(std::ffi::OsStr::new(name))
+            .map(|value| value.to_string_lossy().into_owned())
     }
 
     /// Adds the task's variables.
@@ -54,21 +60,29 @@ impl Environment {
 /// What the step "Preparing environment variables" prints (platform 2.1).
 pub(crate) fn listing(variables: &[TaskVar]) -> String {
     let mut text = String::from("Using build environment variables:\n");
-    for variable in variables.iter().filter(|variable| variable.source == VarSource::BuiltIn) {
+    for variable in variables
+        .iter()
+        .filter(|variable| variable.source == VarSource::BuiltIn)
+    {
         let _ = writeln!(text, "  {}={}", variable.name, variable.value);
     }
-    let secret = |variable: &&TaskVar| {
-        matches!(variable.source, VarSource::Project | VarSource::Context)
-    };
+    let secret =
+        |variable: &&TaskVar| matches!(variable.source, VarSource::Project | VarSource::Context);
     if variables.iter().any(|variable| secret(&variable)) {
         text.push_str("\nUsing environment variables from project settings and/or contexts:\n");
         for variable in variables.iter().filter(secret) {
             let _ = writeln!(text, "  {}=**REDACTED**", variable.name);
         }
     }
-    if variables.iter().any(|variable| variable.source == VarSource::Job) {
+    if variables
+        .iter()
+        .any(|variable| variable.source == VarSource::Job)
+    {
         text.push_str("\nUsing environment variables from the job:\n");
-        for variable in variables.iter().filter(|variable| variable.source == VarSource::Job) {
+        for variable in variables
+            .iter()
+            .filter(|variable| variable.source == VarSource::Job)
+        {
             let _ = writeln!(text, "  {}={}", variable.name, variable.value);
         }
     }
@@ -80,15 +94,25 @@ mod tests {
     use super::*;
 
     fn variable(name: &str, value: &str, source: VarSource) -> TaskVar {
-        TaskVar { name: name.into(), value: value.into(), source }
+        TaskVar {
+            name: name.into(),
+            value: value.into(),
+            source,
+        }
     }
 
     #[test]
     fn the_last_word_wins_and_a_step_has_it() {
         let mut all = Environment::default();
-        all.extend(&[variable("A", "context", VarSource::Context), variable("A", "job", VarSource::Job)]);
+        all.extend(&[
+            variable("A", "context", VarSource::Context),
+            variable("A", "job", VarSource::Job),
+        ]);
         assert_eq!(all.get("A").as_deref(), Some("job"));
-        let step = all.with(&[EnvVar { name: "A".into(), value: "step".into() }]);
+        let step = all.with(&[EnvVar {
+            name: "A".into(),
+            value: "step".into(),
+        }]);
         assert_eq!(step.get("A").as_deref(), Some("step"));
         assert_eq!(all.get("A").as_deref(), Some("job"));
     }
@@ -99,7 +123,10 @@ mod tests {
             variable("CI", "true", VarSource::BuiltIn),
             variable("TOKEN", "hunter2", VarSource::Context),
         ]);
-        assert!(text.contains("CI=true") && text.contains("TOKEN=**REDACTED**"), "{text}");
+        assert!(
+            text.contains("CI=true") && text.contains("TOKEN=**REDACTED**"),
+            "{text}"
+        );
         assert!(!text.contains("hunter2"), "{text}");
     }
 }

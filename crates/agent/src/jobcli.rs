@@ -16,7 +16,11 @@ pub(crate) const HALT: &str = "halt";
 
 /// Runs a command; `words` are its arguments.
 pub(crate) fn main(words: &[String]) -> ExitCode {
-    let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "--verbose").collect();
+    let words: Vec<&str> = words
+        .iter()
+        .map(String::as_str)
+        .filter(|word| *word != "--verbose")
+        .collect();
     match words.as_slice() {
         ["step" | "task", "halt"] => halt(),
         ["--version" | "version", ..] => {
@@ -28,7 +32,10 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
             ExitCode::SUCCESS
         }
         other => {
-            eprintln!("circleci: `{}` is not supported inside a Capstan job yet", other.join(" "));
+            eprintln!(
+                "circleci: `{}` is not supported inside a Capstan job yet",
+                other.join(" ")
+            );
             eprint!("{HELP}");
             ExitCode::from(2)
         }

@@ -28,7 +28,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments;
     let name = arguments.next().unwrap_or_default();
     if is_job_command(&name) {
-        let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
+        let words: Vec<String> = arguments
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         return jobcli::main(&words);
     }
     let mut rest = arguments.skip_while(|word| word == "agent");
@@ -44,7 +46,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Whether a program called so is the command line of a job.
 pub fn is_job_command(name: &OsString) -> bool {
-    Path::new(name).file_name().is_some_and(|name| name == "circleci" || name == "circleci-agent")
+    Path::new(name)
+        .file_name()
+        .is_some_and(|name| name == "circleci" || name == "circleci-agent")
 }
 
 fn usage() -> ExitCode {

@@ -13,7 +13,8 @@ use crate::stream::Link;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
+    waitid,
 };
 
 /// Output goes on when there is this much of it, …
@@ -61,7 +62,10 @@ impl Process {
         // Unprivileged users may be out of pipe pages; a small pipe works as well, only slower.
         let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES);
         rustix::io::ioctl_fionbio(&output, true)?;
-        command.stdin(Stdio::null()).stdout(write.try_clone()?).stderr(write);
+        command
+            .stdin(Stdio::null())
+            .stdout(write.try_clone()?)
+            .stderr(write);
         match user {
             Some(ids) => capstan_sys::run_as(&mut command, ids.clone()),
             // A group of its own is all that is needed, and keeps the cheap way of starting.
@@ -72,7 +76,11 @@ impl Process {
         drop(command);
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("a process without an id"))?;
-        Ok(Self { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())?, output })
+        Ok(Self {
+            pid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
+            output,
+        })
     }
 
     /// Its id.
@@ -91,7 +99,10 @@ impl Process {
             let now = Instant::now();
             let silent_at = limits.silence.map(|silence| heard + silence);
             let limit = killed_at.or(silent_at);
-            let wake = [Some(limits.deadline), limit, pending.due()].into_iter().flatten().min();
+            let wake = [Some(limits.deadline), limit, pending.due()]
+                .into_iter()
+                .flatten()
+                .min();
             let wait = wake.map_or(Duration::ZERO, |wake| wake.saturating_duration_since(now));
             let [output, exited, canceled] = self.wait(limits, open, killed_at.is_none(), wait);
             if output {
@@ -106,7 +117,11 @@ impl Process {
                 pending.fill(&self.output, log);
                 pending.flush(log);
                 self.abandon(open);
-                return if killed_at.is_some() { End::Canceled } else { End::Exited(code) };
+                return if killed_at.is_some() {
+                    End::Canceled
+                } else {
+                    End::Exited(code)
+                };
             }
             let now = Instant::now();
             if pending.due().is_some_and(|due| due <= now) {
@@ -121,7 +136,9 @@ impl Process {
                 () if killed_at.is_some_and(|at| at <= now) => Some(End::Canceled),
                 () if killed_at.is_some() => None,
                 () if limits.deadline <= now => Some(End::Late),
-                () if limits.silence.is_some_and(|silence| heard + silence <= now) => Some(End::Silent),
+                () if limits.silence.is_some_and(|silence| heard + silence <= now) => {
+                    Some(End::Silent)
+                }
                 () => None,
             };
             if let Some(end) = end {
@@ -133,7 +150,11 @@ impl Process {
     /// Waits for output, for the end, for a cancel, or for the time to pass.
     fn wait(&self, limits: &Limits<'_>, open: bool, cancel: bool, wait: Duration) -> [bool; 3] {
         // The cancel stays readable; once it is known there is nothing more to learn from it.
-        let interest = if cancel { PollFlags::IN } else { PollFlags::empty() };
+        let interest = if cancel {
+            PollFlags::IN
+        } else {
+            PollFlags::empty()
+        };
         let mut fds = vec![
             PollFd::new(&self.pidfd, PollFlags::IN),
             PollFd::new(limits.link.wake(), interest),
@@ -219,7 +240,11 @@ impl Pending {
         for round in 0..16 {
             let start = self.bytes.len();
             // Most steps say little; room for a flood is made when one comes.
-            let room = if round == 0 { start + (8 << 10) } else { FLUSH_BYTES };
+            let room = if round == 0 {
+                start + (8 << 10)
+            } else {
+                FLUSH_BYTES
+            };
             self.bytes.resize(room.min(FLUSH_BYTES), 0);
             let read = rustix::io::read(output, &mut self.bytes[start..]);
             self.bytes.truncate(start + read.unwrap_or(0));

@@ -4,7 +4,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid,
+};
 
 /// How long processes may take to die of SIGKILL. Only one that hangs in the kernel takes longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,7 +44,9 @@ pub(crate) fn kill_all() {
 pub(crate) fn bury(waited_for: &[Pid]) {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     while let Ok(Some(_)) = waitid(WaitId::All, look) {
-        let Some(pid) = zombies().into_iter().find(|pid| !waited_for.contains(pid)) else { return };
+        let Some(pid) = zombies().into_iter().find(|pid| !waited_for.contains(pid)) else {
+            return;
+        };
         if waitpid(Some(pid), WaitOptions::NOHANG).is_err() {
             return;
         }
@@ -52,9 +56,15 @@ pub(crate) fn bury(waited_for: &[Pid]) {
 fn zombies() -> Vec<Pid> {
     let dead = |pid: &Pid| {
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-        stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
+        stat.is_ok_and(|stat| {
+            stat.rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.starts_with(" Z"))
+        })
     };
-    children(rustix::process::getpid()).into_iter().filter(dead).collect()
+    children(rustix::process::getpid())
+        .into_iter()
+        .filter(dead)
+        .collect()
 }
 
 fn descendants() -> Vec<Pid> {
@@ -85,9 +95,13 @@ fn children(pid: Pid) -> Vec<Pid> {
 fn search(parent: Pid) -> Vec<Pid> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(parse) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(parse) else {
+            continue;
+        };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let ppid = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        let ppid = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1));
         if ppid.and_then(parse) == Some(parent) {
             found.push(pid);
         }

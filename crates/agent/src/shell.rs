@@ -16,7 +16,11 @@ pub(crate) fn words(wanted: Option<&Shell>) -> Result<Vec<String>, String> {
         Some(Shell::List(words)) => words.clone(),
         Some(Shell::Line(line)) => split(line)?,
     };
-    if words.is_empty() { Err(String::from("the shell is an empty text")) } else { Ok(words) }
+    if words.is_empty() {
+        Err(String::from("the shell is an empty text"))
+    } else {
+        Ok(words)
+    }
 }
 
 fn default() -> Vec<String> {
@@ -35,7 +39,10 @@ fn default() -> Vec<String> {
 fn knows_pipefail() -> bool {
     let mut probe = Command::new("/bin/sh");
     probe.args(["-o", "pipefail", "-c", ":"]);
-    probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    probe
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     probe.status().is_ok_and(|status| status.success())
 }
 

@@ -21,12 +21,22 @@ pub(crate) struct Ended {
 impl Ended {
     /// Well.
     pub(crate) fn well() -> Self {
-        Self { status: StepStatus::Success, exit_code: None, reason: None, late: false }
+        Self {
+            status: StepStatus::Success,
+            exit_code: None,
+            reason: None,
+            late: false,
+        }
     }
 
     /// Badly, for a reason that is not an exit code.
     pub(crate) fn badly(reason: impl Into<String>) -> Self {
         let reason = Some(reason.into());
-        Self { status: StepStatus::Failed, exit_code: None, reason, late: false }
+        Self {
+            status: StepStatus::Failed,
+            exit_code: None,
+            reason,
+            late: false,
+        }
     }
 }

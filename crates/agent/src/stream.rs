@@ -1,7 +1,9 @@
 //! The byte stream to the runner: frames out under one lock, frames in on a thread of their own.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +15,7 @@ const WINDOW: u64 = 4 << 20;
 
 /// Where frames go out, and what is known of those that came in. Shared by all threads.
 pub(crate) struct Link {
-    out: Mutex<io::Stdout>,
+    out: Mutex<File>,
     flow: Mutex<Flow>,
     acknowledged: Condvar,
     transfers: Mutex<Transfers>,
@@ -51,7 +53,7 @@ pub(crate) type Inbox = Receiver<RunnerMessage>;
 pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, Inbox)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let link = Arc::new(Link {
-        out: Mutex::new(io::stdout()),
+        out: Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         flow: Mutex::default(),
         acknowledged: Condvar::new(),
         transfers: Mutex::default(),
@@ -60,11 +62,13 @@ pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, I
     });
     let (sender, inbox) = channel();
     let reader = Arc::clone(&link);
-    std::thread::Builder::new().name(String::from("stream")).spawn(move || {
-        // How it broke does not matter any more: there is nobody left to tell.
-        let _ = reader.read(&sender);
-        lost();
-    })?;
+    std::thread::Builder::new()
+        .name(String::from("stream"))
+        .spawn(move || {
+            // How it broke does not matter any more: there is nobody left to tell.
+            let _ = reader.read(&sender);
+            lost();
+        })?;
     Ok((link, inbox))
 }
 
@@ -79,12 +83,19 @@ impl Link {
         let size = bytes.len() as u64;
         let mut flow = lock(&self.flow);
         while flow.open > WINDOW {
-            flow = self.acknowledged.wait(flow).unwrap_or_else(PoisonError::into_inner);
+            flow = self
+                .acknowledged
+                .wait(flow)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         flow.open += size;
         flow.stored.entry(step).or_insert(0);
         drop(flow);
-        self.write(&Frame::Log { step, offset, bytes });
+        self.write(&Frame::Log {
+            step,
+            offset,
+            bytes,
+        });
     }
 
     fn write(&self, frame: &Frame) {
@@ -105,7 +116,12 @@ impl Link {
             transfer
         };
         self.send(AgentMessage::Fetch { transfer, what });
-        Incoming { parts, part: Vec::new(), at: 0, over: None }
+        Incoming {
+            parts,
+            part: Vec::new(),
+            at: 0,
+            over: None,
+        }
     }
 
     /// How long the runner gives between TERM and KILL, once it wants a cancel.
@@ -136,7 +152,9 @@ impl Link {
 
     fn take(&self, frame: Frame, inbox: &Sender<RunnerMessage>) {
         match frame {
-            Frame::Blob { transfer, bytes, .. } => self.part(transfer, Ok(bytes)),
+            Frame::Blob {
+                transfer, bytes, ..
+            } => self.part(transfer, Ok(bytes)),
             Frame::Runner(RunnerMessage::TransferDone { transfer, error }) => {
                 self.part(transfer, Err(error));
                 lock(&self.transfers).open.remove(&transfer);

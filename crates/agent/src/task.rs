@@ -55,7 +55,12 @@ pub(crate) struct Output<'a> {
 impl<'a> Output<'a> {
     /// Of a step.
     pub(crate) fn new(link: &'a Link, step: u32) -> Self {
-        Self { link, step, offset: 0, open_line: false }
+        Self {
+            link,
+            step,
+            offset: 0,
+            open_line: false,
+        }
     }
 
     /// Bytes as they came.
@@ -86,6 +91,10 @@ pub(crate) fn main() -> ExitCode {
     // A stream over standard input cannot come back, so its end is the end of the job.
     let lost = || {
         reaper::kill_all();
+        // Whoever would have removed the place is gone.
+        if let Some(place) = std::env::var_os("CAPSTAN_PLACE") {
+            let _ = std::fs::remove_dir_all(place);
+        }
         std::process::exit(1);
     };
     let (link, inbox) = match stream::open(lost) {
@@ -96,8 +105,14 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let version = String::from(env!("CARGO_PKG_VERSION"));
-    link.send(AgentMessage::Hello { proto: PROTO, min: PROTO_MIN, version });
-    let Some(spec) = receive(&inbox) else { return ExitCode::FAILURE };
+    link.send(AgentMessage::Hello {
+        proto: PROTO,
+        min: PROTO_MIN,
+        version,
+    });
+    let Some(spec) = receive(&inbox) else {
+        return ExitCode::FAILURE;
+    };
     let outcome = match Task::prepare(Arc::clone(&link), spec) {
         Ok(task) => task.run(),
         Err(why) => TaskOutcome::InfrastructureFail(why),
@@ -126,7 +141,9 @@ fn receive(inbox: &Inbox) -> Option<TaskSpec> {
 }
 
 fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -139,7 +156,8 @@ impl Task {
             environment.set("USER", &user.name);
             environment.set("LOGNAME", &user.name);
         }
-        let folder = own_folder().map_err(|error| format!("cannot make the agent's directory: {error}"))?;
+        let folder =
+            own_folder().map_err(|error| format!("cannot make the agent's directory: {error}"))?;
         environment.set("BASH_ENV", folder.join("bash_env"));
         environment.set("CIRCLE_SHELL_ENV", folder.join("bash_env"));
         environment.set("CIRCLE_INTERNAL_TASK_DATA", &folder);
@@ -152,17 +170,25 @@ impl Task {
             working_directory: PathBuf::new(),
             folder,
             deadline: Instant::now() + Duration::from_millis(spec.max_run_time_ms),
-            self_arguments: std::env::args_os().skip(1).take_while(|word| word == "agent").collect(),
+            self_arguments: std::env::args_os()
+                .skip(1)
+                .take_while(|word| word == "agent")
+                .collect(),
             home,
             number: Cell::new(0),
             spec,
         };
-        task.furnish().map_err(|error| format!("cannot furnish {}: {error}", task.folder.display()))?;
+        task.furnish()
+            .map_err(|error| format!("cannot furnish {}: {error}", task.folder.display()))?;
         let relative_to_home = expand(&task.spec.working_directory, &task.home);
         task.working_directory = task.home.join(relative_to_home);
         let folder = task.working_directory.clone();
-        task.make_folder(&folder)
-            .map_err(|error| format!("cannot make working_directory {}: {error}", folder.display()))?;
+        task.make_folder(&folder).map_err(|error| {
+            format!(
+                "cannot make working_directory {}: {error}",
+                folder.display()
+            )
+        })?;
         Ok(task)
     }
 
@@ -180,7 +206,8 @@ impl Task {
             symlink(&program, bin.join(name))?;
         }
         let path = self.environment.get("PATH").unwrap_or_default();
-        self.environment.set("PATH", format!("{path}:{}", bin.display()));
+        self.environment
+            .set("PATH", format!("{path}:{}", bin.display()));
         Ok(())
     }
 
@@ -206,27 +233,49 @@ impl Task {
             }
             let number = STEP_FIRST + u32::try_from(at).unwrap_or(u32::MAX - STEP_FIRST);
             let name = step.title().to_owned();
-            self.link.send(AgentMessage::StepStarted { step: number, name, at_ms: now_ms() });
-            let Some(ended) = self.step(&step.kind, number, &mut background) else { continue };
+            self.link.send(AgentMessage::StepStarted {
+                step: number,
+                name,
+                at_ms: now_ms(),
+            });
+            let Some(ended) = self.step(&step.kind, number, &mut background) else {
+                continue;
+            };
             failed |= ended.status != StepStatus::Success;
             let (canceled, late) = (ended.status == StepStatus::Canceled, ended.late);
             self.finished(number, ended);
             if canceled || late {
-                outcome = Some(if late { TaskOutcome::Timedout } else { TaskOutcome::Canceled });
+                outcome = Some(if late {
+                    TaskOutcome::Timedout
+                } else {
+                    TaskOutcome::Canceled
+                });
                 break;
             }
-            let pids: Vec<_> = background.iter().map(|(_, process): &(u32, Background)| process.pid).collect();
+            let pids: Vec<_> = background
+                .iter()
+                .map(|(_, process): &(u32, Background)| process.pid)
+                .collect();
             reaper::bury(&pids);
             if jobcli::halted(&self.folder) {
                 break;
             }
         }
         self.clean_up(background);
-        outcome.unwrap_or(if failed { TaskOutcome::Failed } else { TaskOutcome::Success })
+        outcome.unwrap_or(if failed {
+            TaskOutcome::Failed
+        } else {
+            TaskOutcome::Success
+        })
     }
 
     /// Runs one step; `None` for one that goes on in the background.
-    fn step(&self, kind: &StepKind, number: u32, background: &mut Vec<(u32, Background)>) -> Option<Ended> {
+    fn step(
+        &self,
+        kind: &StepKind,
+        number: u32,
+        background: &mut Vec<(u32, Background)>,
+    ) -> Option<Ended> {
         let mut output = Output::new(&self.link, number);
         match kind {
             StepKind::Run(step) if step.background => match Background::start(self, step, number) {
@@ -252,13 +301,31 @@ impl Task {
     }
 
     fn finished(&self, step: u32, ended: Ended) {
-        let Ended { status, exit_code, reason, late: _ } = ended;
-        self.link.send(AgentMessage::StepFinished { step, status, exit_code, reason, at_ms: now_ms() });
+        let Ended {
+            status,
+            exit_code,
+            reason,
+            late: _,
+        } = ended;
+        self.link.send(AgentMessage::StepFinished {
+            step,
+            status,
+            exit_code,
+            reason,
+            at_ms: now_ms(),
+        });
     }
 
     fn show_environment(&self) {
-        let (step, name) = (STEP_ENVIRONMENT, String::from("Preparing environment variables"));
-        self.link.send(AgentMessage::StepStarted { step, name, at_ms: now_ms() });
+        let (step, name) = (
+            STEP_ENVIRONMENT,
+            String::from("Preparing environment variables"),
+        );
+        self.link.send(AgentMessage::StepStarted {
+            step,
+            name,
+            at_ms: now_ms(),
+        });
         let text = listing(&self.spec.environment);
         Output::new(&self.link, step).bytes(text.into_bytes());
         self.finished(step, Ended::well());
@@ -322,21 +389,31 @@ impl Task {
 /// Only root can run steps as somebody else.
 fn step_user(spec: &TaskSpec) -> Result<Option<User>, String> {
     let image_user = std::env::var("CAPSTAN_STEP_USER").ok();
-    let wanted = spec.user.clone().or(image_user).filter(|user| !user.is_empty());
-    let Some(wanted) = wanted else { return Ok(None) };
+    let wanted = spec
+        .user
+        .clone()
+        .or(image_user)
+        .filter(|user| !user.is_empty());
+    let Some(wanted) = wanted else {
+        return Ok(None);
+    };
     let user = user::find(&wanted)?;
     let me = rustix::process::geteuid();
     match () {
         () if me.as_raw() == user.ids.uid => Ok(None),
         () if me.is_root() => Ok(Some(user)),
-        () => Err(format!("steps cannot run as {wanted}: the agent is not root here")),
+        () => Err(format!(
+            "steps cannot run as {wanted}: the agent is not root here"
+        )),
     }
 }
 
 fn own_folder() -> io::Result<PathBuf> {
     let folder = match std::env::var_os("CAPSTAN_AGENT_DIR") {
         Some(folder) => PathBuf::from(folder).join("task"),
-        None => std::env::temp_dir().join(format!("capstan-agent-{}-{}", std::process::id(), now_ms())),
+        None => {
+            std::env::temp_dir().join(format!("capstan-agent-{}-{}", std::process::id(), now_ms()))
+        }
     };
     std::fs::create_dir_all(&folder)?;
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;

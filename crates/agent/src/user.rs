@@ -34,8 +34,16 @@ fn find_in(wanted: &str, passwd: &str, group: &str) -> Result<User, String> {
         .find(|row| row.len() >= 6 && (row[0] == name || row[2] == name));
     let (login, uid, gid, home) = match row {
         Some(row) => {
-            let number = |text: &str| text.parse().map_err(|_| format!("user {name} has no number"));
-            (row[0].to_owned(), number(row[2])?, number(row[3])?, row[5].to_owned())
+            let number = |text: &str| {
+                text.parse()
+                    .map_err(|_| format!("user {name} has no number"))
+            };
+            (
+                row[0].to_owned(),
+                number(row[2])?,
+                number(row[3])?,
+                row[5].to_owned(),
+            )
         }
         // A number needs no entry; its home is the root directory, as Docker has it.
         None => match name.parse() {
@@ -49,7 +57,10 @@ fn find_in(wanted: &str, passwd: &str, group: &str) -> Result<User, String> {
             .ok_or_else(|| format!("group {wanted} is not in /etc/group of the image"))?,
     };
     let mut groups = vec![gid];
-    for row in group.lines().map(|line| line.split(':').collect::<Vec<_>>()) {
+    for row in group
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+    {
         let member = row.len() >= 4 && row[3].split(',').any(|member| member == login);
         if let (true, Some(Ok(number))) = (member, row.get(2).map(|text| text.parse::<u32>()))
             && !groups.contains(&number)
@@ -57,7 +68,11 @@ fn find_in(wanted: &str, passwd: &str, group: &str) -> Result<User, String> {
             groups.push(number);
         }
     }
-    Ok(User { name: login, ids: Ids { uid, gid, groups }, home })
+    Ok(User {
+        name: login,
+        ids: Ids { uid, gid, groups },
+        home,
+    })
 }
 
 fn find_group(wanted: &str, group: &str) -> Option<u32> {
@@ -75,13 +90,17 @@ fn find_group(wanted: &str, group: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nci:x:3434:3435::/home/ci:/bin/sh\nbroken\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/bash\nci:x:3434:3435::/home/ci:/bin/sh\nbroken\n";
     const GROUP: &str = "root:x:0:\nci:x:3435:\ndocker:x:999:ci,other\n";
 
     #[test]
     fn users_are_found_by_name_and_number() {
         let ci = find_in("ci", PASSWD, GROUP).unwrap();
-        assert_eq!((ci.ids.uid, ci.ids.gid, ci.home.as_str()), (3434, 3435, "/home/ci"));
+        assert_eq!(
+            (ci.ids.uid, ci.ids.gid, ci.home.as_str()),
+            (3434, 3435, "/home/ci")
+        );
         assert_eq!(ci.ids.groups, [3435, 999]);
         assert_eq!(find_in("3434", PASSWD, GROUP).unwrap(), ci);
         assert_eq!(find_in("ci:docker", PASSWD, GROUP).unwrap().ids.gid, 999);
@@ -90,7 +109,14 @@ mod tests {
     #[test]
     fn a_number_needs_no_entry_and_a_name_does() {
         let user = find_in("1234:55", PASSWD, GROUP).unwrap();
-        assert_eq!((user.ids.uid, user.ids.gid, user.home.as_str()), (1234, 55, "/"));
-        assert!(find_in("nobody-here", PASSWD, GROUP).unwrap_err().contains("/etc/passwd"));
+        assert_eq!(
+            (user.ids.uid, user.ids.gid, user.home.as_str()),
+            (1234, 55, "/")
+        );
+        assert!(
+            find_in("nobody-here", PASSWD, GROUP)
+                .unwrap_err()
+                .contains("/etc/passwd")
+        );
     }
 }

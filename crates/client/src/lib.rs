@@ -1,1 +1,248 @@
-//! (crate client)
+//! HTTP to a server, for those who do not live in it. Today over a unix socket; the transport is one
+//! function.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use capstan_model::TaskId;
+use capstan_model::wire::{Assignment, Claim, Directive, Renew, TaskReport};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// Connections kept for the next request.
+const SPARE: usize = 16;
+/// The longest answer that is read whole.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The claim is not valid any more (409): stop, and say nothing further.
+    #[error("{0}")]
+    Stale(String),
+    /// The server answered and refused.
+    #[error("the server refused ({status}): {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// No answer; trying again may help.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+/// What a runner calls.
+pub struct RunnerApi {
+    socket: PathBuf,
+    spare: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+}
+
+impl RunnerApi {
+    /// Talks to the server behind a unix socket. Nothing is opened before the first call.
+    pub fn over(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+            spare: Mutex::default(),
+        }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks for a task; `None` when there was none in time.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn claim(&self, claim: &Claim) -> Result<Option<Box<Assignment>>, CallError> {
+        let answer = self
+            .call(Method::POST, "/runner/v1/claim", json(claim)?)
+            .await?;
+        if answer.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        read(answer).await.map(Some)
+    }
+
+    /// Says what happened to a task.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn report(&self, task: TaskId, report: &TaskReport) -> Result<Directive, CallError> {
+        let path = format!("/runner/v1/tasks/{task}/events");
+        read(self.call(Method::POST, &path, json(report)?).await?).await
+    }
+
+    /// Keeps the lease, and waits for what the server wants.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn renew(&self, task: TaskId, renew: &Renew) -> Result<Directive, CallError> {
+        let path = format!("/runner/v1/tasks/{task}/renew");
+        read(self.call(Method::POST, &path, json(renew)?).await?).await
+    }
+
+    /// Stores output.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn log(
+        &self,
+        task: TaskId,
+        lease_epoch: u64,
+        step: u32,
+        offset: u64,
+        bytes: Bytes,
+    ) -> Result<Directive, CallError> {
+        let path =
+            format!("/runner/v1/tasks/{task}/log/{step}?lease_epoch={lease_epoch}&offset={offset}");
+        read(self.call(Method::POST, &path, bytes).await?).await
+    }
+
+    /// Opens the sources of a task's pipeline, a tar stream.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn source(&self, task: TaskId, lease_epoch: u64) -> Result<Source, CallError> {
+        let path = format!("/runner/v1/tasks/{task}/source?lease_epoch={lease_epoch}");
+        let answer = self.call(Method::GET, &path, Bytes::new()).await?;
+        if answer.status().is_success() {
+            return Ok(Source(answer.into_body()));
+        }
+        Err(refusal(answer).await)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, CallError> {
+        // A kept connection may have been closed by the other side meanwhile; a new one tells.
+        if let Some(mut sender) = self.kept()
+            && sender.ready().await.is_ok()
+            && let Ok(answer) = sender.send_request(request(&method, path, &body)?).await
+        {
+            self.keep(sender);
+            return Ok(answer);
+        }
+        let mut sender = self.connect().await?;
+        let answer = sender
+            .send_request(request(&method, path, &body)?)
+            .await
+            .map_err(lost)?;
+        self.keep(sender);
+        Ok(answer)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(lost)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        // It ends with its sender; what broke it is seen by the request under way.
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
+    fn kept(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        // One whose answer is still being read stays for later.
+        let free = spare.iter().rposition(SendRequest::is_ready)?;
+        Some(spare.swap_remove(free))
+    }
+
+    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.retain(|sender| !sender.is_closed());
+        if spare.len() < SPARE {
+            spare.push(sender);
+        }
+    }
+}
+
+/// A tar stream in pieces.
+#[derive(Debug)]
+pub struct Source(Incoming);
+
+impl Source {
+    /// The next piece, `None` at the end.
+    ///
+    /// # Errors
+    /// The stream broke.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
+        loop {
+            match self.0.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(lost(error)),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn request(method: &Method, path: &str, body: &Bytes) -> Result<Request<Full<Bytes>>, CallError> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "capstan")
+        .header("content-type", "application/json")
+        .body(Full::new(body.clone()))
+        .map_err(lost)
+}
+
+fn json<T: Serialize>(value: &T) -> Result<Bytes, CallError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(lost)
+}
+
+async fn read<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, CallError> {
+    if !answer.status().is_success() {
+        return Err(refusal(answer).await);
+    }
+    let bytes = whole(answer).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| CallError::Unreachable(format!("the answer is not understood: {error}")))
+}
+
+async fn refusal(answer: Response<Incoming>) -> CallError {
+    let status = answer.status();
+    let bytes = whole(answer).await.unwrap_or_default();
+    let message = serde_json::from_slice::<serde_json::Value>(&bytes)
+        .ok()
+        .and_then(|value| value.get("message")?.as_str().map(str::to_owned))
+        .unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned());
+    match status {
+        StatusCode::CONFLICT => CallError::Stale(message),
+        StatusCode::SERVICE_UNAVAILABLE => CallError::Unreachable(message),
+        other => CallError::Refused {
+            status: other.as_u16(),
+            message,
+        },
+    }
+}
+
+async fn whole(answer: Response<Incoming>) -> Result<Bytes, CallError> {
+    let body = http_body_util::Limited::new(answer.into_body(), ANSWER_MAX);
+    body.collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(lost)
+}
+
+fn lost(error: impl std::fmt::Display) -> CallError {
+    CallError::Unreachable(error.to_string())
+}

@@ -3,7 +3,9 @@
 //! them.
 
 pub mod diagnostic;
+mod lower;
 pub mod sources;
+mod yaml;
 
 use capstan_model::{Plan, Trigger};
 
@@ -27,6 +29,10 @@ pub enum Compiled {
 
 /// Compiles the first file of `sources` for `trigger`. The same input gives the same output.
 pub fn compile(sources: &Sources, trigger: &Trigger) -> Compiled {
-    let _ = (sources, trigger);
-    Compiled::Missing(Vec::new())
+    let (plan, mut diagnostics) = lower::lower(sources, trigger);
+    diagnostics.sort_by_key(|found| (found.span.file, found.span.start));
+    Compiled::Done {
+        plan: plan.map(Box::new),
+        diagnostics,
+    }
 }

@@ -12,7 +12,12 @@ pub struct Sources {
 impl Sources {
     /// Starts with the config: its name as a person would write it, and its text.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { files: vec![SourceFile { name: name.into(), text: text.into() }] }
+        Self {
+            files: vec![SourceFile {
+                name: name.into(),
+                text: text.into(),
+            }],
+        }
     }
 
     /// All files, by [`FileId`].

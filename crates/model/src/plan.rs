@@ -109,8 +109,13 @@ pub enum RequiredStatus {
 
 impl RequiredStatus {
     /// All five, which is what `terminal` means.
-    pub const ALL: [Self; 5] =
-        [Self::Success, Self::Failed, Self::Canceled, Self::Unauthorized, Self::NotRun];
+    pub const ALL: [Self; 5] = [
+        Self::Success,
+        Self::Failed,
+        Self::Canceled,
+        Self::Unauthorized,
+        Self::NotRun,
+    ];
 
     /// The word of the config.
     pub fn as_str(self) -> &'static str {

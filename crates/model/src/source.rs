@@ -122,10 +122,18 @@ impl Origins {
     /// File, line and column of the first byte of a span.
     pub fn locate(&self, span: Span) -> Location {
         let Some(file) = self.files.get(span.file.0 as usize) else {
-            return Location { file: String::from("?"), line: 0, column: 0 };
+            return Location {
+                file: String::from("?"),
+                line: 0,
+                column: 0,
+            };
         };
         let (line, column) = line_column(&file.text, span.start);
-        Location { file: file.name.clone(), line, column }
+        Location {
+            file: file.name.clone(),
+            line,
+            column,
+        }
     }
 }
 
@@ -135,9 +143,15 @@ pub fn line_column(text: &str, offset: u32) -> (u32, u32) {
     let end = (offset as usize).min(bytes.len());
     let before = &bytes[..end];
     let line = before.iter().filter(|b| **b == b'\n').count();
-    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let line_start = before
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |at| at + 1);
     // Continuation bytes of UTF-8 do not start a character.
-    let column = before[line_start..].iter().filter(|b| (**b & 0xC0) != 0x80).count();
+    let column = before[line_start..]
+        .iter()
+        .filter(|b| (**b & 0xC0) != 0x80)
+        .count();
     (saturate(line + 1), saturate(column + 1))
 }
 

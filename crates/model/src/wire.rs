@@ -244,8 +244,16 @@ impl Frame {
         match self {
             Self::Agent(message) => encode_json(0, message, out),
             Self::Runner(message) => encode_json(1, message, out),
-            Self::Log { step, offset, bytes } => encode_chunk(2, *step, *offset, bytes, out),
-            Self::Blob { transfer, offset, bytes } => {
+            Self::Log {
+                step,
+                offset,
+                bytes,
+            } => encode_chunk(2, *step, *offset, bytes, out),
+            Self::Blob {
+                transfer,
+                offset,
+                bytes,
+            } => {
                 encode_chunk(3, *transfer, *offset, bytes, out);
             }
         }
@@ -253,11 +261,22 @@ impl Frame {
 
     fn decode(tag: u8, body: &[u8]) -> Result<Self, FrameError> {
         match tag {
-            0 => serde_json::from_slice(body).map(Self::Agent).map_err(FrameError::Json),
-            1 => serde_json::from_slice(body).map(Self::Runner).map_err(FrameError::Json),
-            2 => decode_chunk(body).map(|(step, offset, bytes)| Self::Log { step, offset, bytes }),
-            3 => decode_chunk(body)
-                .map(|(transfer, offset, bytes)| Self::Blob { transfer, offset, bytes }),
+            0 => serde_json::from_slice(body)
+                .map(Self::Agent)
+                .map_err(FrameError::Json),
+            1 => serde_json::from_slice(body)
+                .map(Self::Runner)
+                .map_err(FrameError::Json),
+            2 => decode_chunk(body).map(|(step, offset, bytes)| Self::Log {
+                step,
+                offset,
+                bytes,
+            }),
+            3 => decode_chunk(body).map(|(transfer, offset, bytes)| Self::Blob {
+                transfer,
+                offset,
+                bytes,
+            }),
             other => Err(FrameError::Tag(other)),
         }
     }
@@ -291,7 +310,11 @@ fn patch_length(start: usize, out: &mut [u8]) {
 fn decode_chunk(body: &[u8]) -> Result<(u32, u64, Vec<u8>), FrameError> {
     let (id, rest) = body.split_first_chunk::<4>().ok_or(FrameError::Short)?;
     let (offset, bytes) = rest.split_first_chunk::<8>().ok_or(FrameError::Short)?;
-    Ok((u32::from_le_bytes(*id), u64::from_le_bytes(*offset), bytes.to_vec()))
+    Ok((
+        u32::from_le_bytes(*id),
+        u64::from_le_bytes(*offset),
+        bytes.to_vec(),
+    ))
 }
 
 /// Cuts a byte stream into frames. Push what was read, take frames until there is none.
@@ -320,13 +343,17 @@ impl FrameReader {
     /// The stream is broken and cannot be read further.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let pending = &self.buffer[self.start..];
-        let Some((length, rest)) = pending.split_first_chunk::<4>() else { return Ok(None) };
+        let Some((length, rest)) = pending.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
         let length = u32::from_le_bytes(*length);
         let size = length as usize;
         if size == 0 || size > FRAME_MAX {
             return Err(FrameError::Length(length));
         }
-        let Some(body) = rest.get(..size) else { return Ok(None) };
+        let Some(body) = rest.get(..size) else {
+            return Ok(None);
+        };
         let frame = Frame::decode(body[0], &body[1..])?;
         self.start += 4 + size;
         Ok(Some(frame))
@@ -478,10 +505,22 @@ mod tests {
     #[test]
     fn frames_survive_any_cut_of_the_stream() {
         let frames = [
-            Frame::Agent(AgentMessage::Hello { proto: 1, min: 1, version: "0.1.0".into() }),
-            Frame::Log { step: 101, offset: 7, bytes: b"hello\n".to_vec() },
+            Frame::Agent(AgentMessage::Hello {
+                proto: 1,
+                min: 1,
+                version: "0.1.0".into(),
+            }),
+            Frame::Log {
+                step: 101,
+                offset: 7,
+                bytes: b"hello\n".to_vec(),
+            },
             Frame::Runner(RunnerMessage::Goodbye),
-            Frame::Blob { transfer: 3, offset: 1 << 40, bytes: vec![] },
+            Frame::Blob {
+                transfer: 3,
+                offset: 1 << 40,
+                bytes: vec![],
+            },
         ];
         let mut stream = Vec::new();
         for frame in &frames {

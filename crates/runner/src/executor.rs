@@ -1,6 +1,9 @@
 //! The places where tasks run. An executor prepares, starts, watches and stops them; what happens
 //! inside is the agent's business. Every executor passes the suite in `contract.rs`.
 
+pub mod docker;
+pub mod host;
+
 use std::pin::Pin;
 
 use capstan_model::TaskId;

@@ -1,4 +1,139 @@
 //! Claims tasks, gives each a place, masks and relays what comes out of it: claim, prepare, start,
 //! watch, free. Knows nothing of workflows, and nothing of what a step does.
+//!
+//! Read [`executor`] (what a place is), then `relay` (a task from its claim to its end).
 
+pub mod agent_bin;
 pub mod executor;
+pub mod guard;
+pub mod mask;
+mod relay;
+pub mod resources;
+pub mod strays;
+mod uplink;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capstan_client::{CallError, RunnerApi};
+use capstan_model::RunnerId;
+use capstan_model::plan;
+use capstan_model::wire::{Claim, PROTO};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use executor::Executor;
+pub use executor::host::HostExecutor;
+
+/// How long a claim may be held open by the server.
+const CLAIM_WAIT_MS: u64 = 20_000;
+/// Pause after a claim that could not be asked.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What a runner is told.
+pub struct RunnerSettings {
+    /// The server's socket.
+    pub socket: PathBuf,
+    /// Who it is.
+    pub id: RunnerId,
+    /// How many tasks it runs at once.
+    pub capacity: usize,
+    /// Places for `docker:` jobs.
+    pub docker: Option<Arc<dyn Executor>>,
+    /// Places for `machine:` jobs.
+    pub machine: Option<Arc<dyn Executor>>,
+    /// For output that the server cannot take at once.
+    pub spool_dir: PathBuf,
+    /// Milliseconds between TERM and KILL when a task is canceled.
+    pub cancel_grace_ms: u64,
+}
+
+/// A runner.
+pub struct Runner {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) api: RunnerApi,
+    pub(crate) settings: RunnerSettings,
+}
+
+/// Why a runner stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The server refused its claims.
+    #[error("the server refuses this runner: {0}")]
+    Refused(String),
+}
+
+impl Runner {
+    /// A runner; nothing happens before [`Runner::run`].
+    pub fn new(settings: RunnerSettings) -> Self {
+        let api = RunnerApi::over(settings.socket.clone());
+        Self {
+            inner: Arc::new(Inner { api, settings }),
+        }
+    }
+
+    /// Claims and runs tasks until told to stop; then ends what still runs, and frees every place.
+    ///
+    /// # Errors
+    /// The server refuses this runner for good.
+    pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), RunnerError> {
+        let mut lanes = JoinSet::new();
+        for _ in 0..self.inner.settings.capacity.max(1) {
+            lanes.spawn(lane(Arc::clone(&self.inner), stop.clone()));
+        }
+        let mut result = Ok(());
+        while let Some(ended) = lanes.join_next().await {
+            // A lane that panicked has lost its task; the lease tells the server.
+            if let Ok(Err(error)) = ended {
+                result = Err(error);
+            }
+        }
+        for executor in [&self.inner.settings.docker, &self.inner.settings.machine]
+            .into_iter()
+            .flatten()
+        {
+            // What cannot be removed now is the guard's, or the next start's.
+            let _ = executor.sweep().await;
+        }
+        result
+    }
+}
+
+/// Runs one task after another.
+async fn lane(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) -> Result<(), RunnerError> {
+    let claim = Claim {
+        proto: PROTO,
+        runner: inner.settings.id,
+        wait_ms: CLAIM_WAIT_MS,
+    };
+    loop {
+        let claimed = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            claimed = inner.api.claim(&claim) => claimed,
+        };
+        match claimed {
+            Ok(Some(assignment)) => relay::run(&inner, *assignment, stop.clone()).await,
+            Ok(None) => {}
+            Err(CallError::Refused { message, .. }) => return Err(RunnerError::Refused(message)),
+            Err(CallError::Stale(_) | CallError::Unreachable(_)) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn executor(&self, wanted: &plan::Executor) -> Result<&Arc<dyn Executor>, String> {
+        let (executor, word) = match wanted {
+            plan::Executor::Docker(_) => (&self.settings.docker, "docker"),
+            plan::Executor::Machine { .. } => (&self.settings.machine, "machine"),
+            plan::Executor::Macos { .. } => (&None, "macos"),
+        };
+        executor
+            .as_ref()
+            .ok_or_else(|| format!("this runner has no place for {word} jobs"))
+    }
+}

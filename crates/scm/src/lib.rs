@@ -1,10 +1,14 @@
 //! Where sources come from. Past this crate nobody knows which forge it was.
 
+pub mod worktree;
+
 use std::pin::Pin;
 
 use capstan_model::trigger::Revision;
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncRead;
+
+pub use worktree::Worktree;
 
 /// A place that holds repositories. Each names what it supports by what it implements.
 pub trait Forge: Send + Sync {

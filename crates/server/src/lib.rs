@@ -1,7 +1,254 @@
 //! Where effects become IO. Everything goes through four verbs of `Server`: start, trigger, apply,
 //! follow. Server and runner meet only over the wire, even in one process.
 
+mod claim;
+mod driver;
+pub mod error;
+mod feed;
+mod groups;
 pub mod live;
+mod resume;
+mod runner_api;
 pub mod settings;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod trigger;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use capstan_engine::Event;
+use capstan_engine::event::NewWorkflow;
+use capstan_model::{JobId, PipelineId, Plan, TaskId, Trigger, WorkflowId};
+use capstan_store::{Store, StoreError};
+use tokio::net::UnixListener;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+pub use capstan_engine::event::{CancelScope, RerunScope};
+pub use capstan_engine::{JobRow, PipelineRow, Row, TaskRow, TaskState, WorkflowRow};
+pub use capstan_store::StepRow;
+pub use error::{ApplyError, FollowError, StartError, TriggerError};
+pub use live::{Update, UpdateKind};
 pub use settings::Settings;
+pub use trigger::Triggered;
+
+use driver::{Held, Live, lock};
+
+/// A server. Clones share it.
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    store: Store,
+    live: Mutex<HashMap<PipelineId, Arc<Live>>>,
+    held: Mutex<HashMap<TaskId, Arc<Held>>>,
+    groups: Mutex<groups::Groups>,
+    queue: claim::Queue,
+    timers: timers::Timers,
+    listening: Mutex<Option<AbortHandle>>,
+}
+
+impl Server {
+    /// Opens the store, takes up its pipelines, and listens for runners.
+    ///
+    /// # Errors
+    /// The store or the socket cannot be had, or what is stored cannot be taken up.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let store = Store::open(&settings.data_dir).await?;
+        let inner = Arc::new(Inner {
+            settings,
+            store,
+            live: Mutex::default(),
+            held: Mutex::default(),
+            groups: Mutex::default(),
+            queue: claim::Queue::default(),
+            timers: timers::Timers::default(),
+            listening: Mutex::default(),
+        });
+        if !inner.store.is_fresh() {
+            inner.resume().await?;
+        }
+        let path = inner.settings.socket.clone();
+        let listener = UnixListener::bind(&path).map_err(|cause| StartError::Socket {
+            path: path.clone(),
+            cause,
+        })?;
+        let router = runner_api::router(Arc::clone(&inner));
+        let serving = tokio::spawn(async move {
+            // It ends with `shutdown` only; errors of single connections end those.
+            let _ = axum::serve(listener, router).await;
+        });
+        *lock(&inner.listening) = Some(serving.abort_handle());
+        Ok(Self { inner })
+    }
+
+    /// Makes a pipeline: reads the config, compiles it, pins plan and sources, stores the first event.
+    ///
+    /// # Errors
+    /// There is no pipeline then. A config that does not compile is no error here: its pipeline is made
+    /// and errored, and the diagnostics come back.
+    pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
+        self.inner.trigger(trigger).await
+    }
+
+    /// Applies an event; returns when it is stored.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn apply(&self, pipeline: PipelineId, event: Event) -> Result<(), ApplyError> {
+        self.inner.apply(pipeline, event, Vec::new()).await
+    }
+
+    /// Approves an approval job.
+    pub async fn approve(
+        &self,
+        pipeline: PipelineId,
+        workflow: WorkflowId,
+        job: JobId,
+        actor: &str,
+    ) -> Result<(), ApplyError> {
+        self.apply(
+            pipeline,
+            Event::Approved {
+                workflow,
+                job,
+                actor: actor.to_owned(),
+            },
+        )
+        .await
+    }
+
+    /// Asks to cancel.
+    pub async fn cancel(
+        &self,
+        pipeline: PipelineId,
+        scope: CancelScope,
+        actor: &str,
+    ) -> Result<(), ApplyError> {
+        self.apply(
+            pipeline,
+            Event::CancelAsked {
+                scope,
+                actor: actor.to_owned(),
+            },
+        )
+        .await
+    }
+
+    /// Runs jobs of a workflow again, in a new workflow of the same pipeline, whose id comes back.
+    pub async fn rerun(
+        &self,
+        pipeline: PipelineId,
+        of: WorkflowId,
+        scope: RerunScope,
+        actor: &str,
+    ) -> Result<WorkflowId, ApplyError> {
+        let live = self.inner.live(pipeline)?;
+        let count = lock(&live.known)
+            .jobs
+            .keys()
+            .filter(|(workflow, _)| *workflow == of)
+            .count();
+        let id = WorkflowId(Uuid::new_v4());
+        let jobs = (0..count).map(|_| JobId(Uuid::new_v4())).collect();
+        let new = NewWorkflow { id, jobs };
+        self.apply(
+            pipeline,
+            Event::Rerun {
+                of,
+                scope,
+                new,
+                actor: actor.to_owned(),
+            },
+        )
+        .await?;
+        Ok(id)
+    }
+
+    /// Updates after a position: waits until there is one, and returns some of those there are, oldest
+    /// first. Positions have no gaps as long as the server runs; after a restart those of output, which
+    /// is not stored, are missing.
+    pub async fn follow(
+        &self,
+        pipeline: PipelineId,
+        after_seq: u64,
+    ) -> Result<Vec<Update>, FollowError> {
+        let live = self
+            .inner
+            .live(pipeline)
+            .map_err(|_| FollowError::UnknownPipeline(pipeline))?;
+        live.feed.follow(&self.inner.store, after_seq).await
+    }
+
+    /// At most `max` bytes of a step's output from `offset`; fewer only where it ends for now.
+    pub fn output(
+        &self,
+        task: TaskId,
+        step: u32,
+        offset: u64,
+        max: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.inner.store.logs().read(task, step, offset, max)
+    }
+
+    /// Every row of a pipeline as it stands.
+    pub async fn snapshot(&self, pipeline: PipelineId) -> Result<Vec<Row>, ApplyError> {
+        Ok(self.inner.live(pipeline)?.rows().await)
+    }
+
+    /// The steps of a task that have begun, in order.
+    pub async fn steps(&self, task: TaskId) -> Result<Vec<StepRow>, StoreError> {
+        self.inner.store.flush().await?;
+        self.inner.store.steps(task).await
+    }
+
+    /// The plan of a pipeline; `None` when its config was rejected.
+    pub fn plan(&self, pipeline: PipelineId) -> Result<Option<Arc<Plan>>, ApplyError> {
+        Ok(self.inner.live(pipeline)?.plan.clone())
+    }
+
+    /// The trigger of a pipeline.
+    pub fn trigger_of(&self, pipeline: PipelineId) -> Result<Trigger, ApplyError> {
+        Ok(self.inner.live(pipeline)?.trigger.clone())
+    }
+
+    /// The number of a job, once it has left `blocked`.
+    pub fn job_number(&self, pipeline: PipelineId, job: JobId) -> Result<Option<u64>, ApplyError> {
+        Ok(lock(&self.inner.live(pipeline)?.known)
+            .numbers
+            .get(&job)
+            .copied())
+    }
+
+    /// Every pipeline, oldest first.
+    pub fn pipelines(&self) -> Vec<PipelineId> {
+        let mut all: Vec<_> = lock(&self.inner.live)
+            .values()
+            .map(|live| (live.trigger.received_at_ms, live.id))
+            .collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Ends every wait, writes what is pending, closes the store and removes the socket.
+    ///
+    /// # Errors
+    /// Something that was to be written was not.
+    pub async fn shutdown(self) -> Result<(), StoreError> {
+        if let Some(listening) = lock(&self.inner.listening).take() {
+            listening.abort();
+        }
+        self.inner.timers.clear();
+        for live in lock(&self.inner.live).values() {
+            live.feed.close();
+        }
+        // It may be gone with its directory already.
+        let _ = std::fs::remove_file(&self.inner.settings.socket);
+        self.inner.store.close().await
+    }
+}

@@ -1,1 +1,189 @@
-//! (crate store)
+//! Rows, logs and blobs. One directory is one store: `run.db`, `logs/`, `blobs/`, `lock`. SQL stays in
+//! here.
+//!
+//! What is stored of a pipeline is its events; the rows are a cache of them, which [`Store::check`]
+//! proves. An event goes in with the rows it touched and the effects it asked for as one [`Unit`].
+
+pub mod blobs;
+mod db;
+mod error;
+pub mod logs;
+mod read;
+mod replay;
+mod unit;
+mod writer;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::AnyConnection;
+use tokio::sync::{mpsc, oneshot};
+
+pub use blobs::Blobs;
+pub use error::StoreError;
+pub use logs::Logs;
+pub use read::StoredEvent;
+pub use replay::Replayed;
+pub use unit::{Committed, StepRow, Telemetry, Unit};
+
+use writer::Command;
+
+/// A store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    file: PathBuf,
+    fresh: bool,
+    writer: mpsc::Sender<Command>,
+    reader: tokio::sync::Mutex<Option<AnyConnection>>,
+    logs: Logs,
+    blobs: Blobs,
+    /// Held, never used: the lock ends with it, or with `close`.
+    lock: std::sync::Mutex<Option<File>>,
+}
+
+impl Store {
+    /// Opens the store of a directory, which is made when absent.
+    ///
+    /// # Errors
+    /// Another process holds it, a newer program wrote it, or the system refuses.
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(StoreError::io("making", dir))?;
+        let lock = lock(dir)?;
+        let file = dir.join("run.db");
+        let fresh = !file.exists();
+        let mut connection = db::connect(&file, fresh).await?;
+        let blobs = Blobs::new(dir.join("blobs"));
+        if fresh {
+            db::create(&mut connection).await?;
+        } else {
+            match db::schema(&mut connection).await? {
+                // Killed before the tables were made.
+                None => db::create(&mut connection).await?,
+                Some(found) if found > db::SCHEMA => {
+                    return Err(StoreError::NewerSchema {
+                        dir: dir.to_owned(),
+                        found,
+                        known: db::SCHEMA,
+                    });
+                }
+                Some(_) => {}
+            }
+            blobs.sweep()?;
+        }
+        db::check_version(&mut connection).await?;
+        let (writer, commands) = mpsc::channel(1024);
+        tokio::spawn(writer::run(connection, commands));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                file,
+                fresh,
+                writer,
+                reader: tokio::sync::Mutex::new(None),
+                logs: Logs::new(dir.join("logs")),
+                blobs,
+                lock: std::sync::Mutex::new(Some(lock)),
+            }),
+        })
+    }
+
+    /// Whether the directory held no store before.
+    pub fn is_fresh(&self) -> bool {
+        self.inner.fresh
+    }
+
+    /// The logs.
+    pub fn logs(&self) -> &Logs {
+        &self.inner.logs
+    }
+
+    /// The blobs.
+    pub fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    /// Stores a unit, whole or not at all; answered when it is stored.
+    pub async fn commit_unit(&self, unit: Unit) -> Result<Committed, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Unit(Box::new(unit), reply)).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Hands over telemetry. It is stored with the next unit, or shortly.
+    pub async fn telemetry(&self, items: Vec<Telemetry>) -> Result<(), StoreError> {
+        self.send(Command::Telemetry(items)).await
+    }
+
+    /// Waits until everything handed over so far is stored.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Flush(reply)).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Writes what is pending and closes the database. Later writes are refused.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        if let Some(connection) = self.inner.reader.lock().await.take() {
+            db::close(connection).await;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Close(reply)).await?;
+        let closed = answer.await.map_err(|_| StoreError::Closed)?;
+        // Somebody may hold a clone for a while yet; the directory is free now.
+        drop(
+            self.inner
+                .lock
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .take(),
+        );
+        closed
+    }
+
+    async fn send(&self, command: Command) -> Result<(), StoreError> {
+        self.inner
+            .writer
+            .send(command)
+            .await
+            .map_err(|_| StoreError::Closed)
+    }
+}
+
+/// Takes the instance lock, which the system frees with the process, however it ends.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(StoreError::io("opening", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // Who holds it is told for people; not knowing changes nothing.
+            let _ = (&file).take(32).read_to_string(&mut text);
+            let holder = match text.trim() {
+                "" => String::from("another process"),
+                id => format!("process {id}"),
+            };
+            return Err(StoreError::Locked {
+                dir: dir.to_owned(),
+                holder,
+            });
+        }
+        Err(fs::TryLockError::Error(error)) => return Err(StoreError::io("locking", &path)(error)),
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(StoreError::io("writing", &path))?;
+    Ok(file)
+}

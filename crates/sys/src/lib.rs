@@ -38,7 +38,10 @@ pub fn set_non_dumpable() -> io::Result<()> {
 }
 
 /// Makes the command start in a session of its own, as another user.
-#[expect(unsafe_code, reason = "what runs between fork and exec cannot be checked by the compiler")]
+#[expect(
+    unsafe_code,
+    reason = "what runs between fork and exec cannot be checked by the compiler"
+)]
 pub fn run_as(command: &mut Command, ids: Ids) {
     // SAFETY: the closure calls nothing but system calls, and touches memory only that was made before
     // the fork; it does not allocate.
@@ -52,13 +55,17 @@ pub fn run_as(command: &mut Command, ids: Ids) {
 
 /// Groups first: after the user is changed they cannot be.
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "the thread-level calls are those that are safe after a fork")]
+#[expect(
+    unsafe_code,
+    reason = "the thread-level calls are those that are safe after a fork"
+)]
 fn become_user(ids: &Ids) -> io::Result<()> {
     use rustix::process::{Gid, Uid};
     // SAFETY: the process was just forked and has this one thread, so thread ids are process ids. A
     // `Gid` is a transparent `u32`; the slice is read only.
     unsafe {
-        let groups = std::slice::from_raw_parts(ids.groups.as_ptr().cast::<Gid>(), ids.groups.len());
+        let groups =
+            std::slice::from_raw_parts(ids.groups.as_ptr().cast::<Gid>(), ids.groups.len());
         rustix::thread::set_thread_groups(groups)?;
         rustix::thread::set_thread_gid(Gid::from_raw(ids.gid))?;
         rustix::thread::set_thread_uid(Uid::from_raw(ids.uid))?;

@@ -56,8 +56,14 @@ fn is_free(folder: &Path) -> bool {
 
 fn unpack_as_user(task: &Task, mut incoming: impl io::Read, folder: &Path) -> io::Result<String> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(task.self_arguments.iter()).arg("extract").arg(folder);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+        .args(task.self_arguments.iter())
+        .arg("extract")
+        .arg(folder);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
     if let Some(user) = &task.user {
         capstan_sys::run_as(&mut command, user.ids.clone());
     }
@@ -72,5 +78,7 @@ fn unpack_as_user(task: &Task, mut incoming: impl io::Read, folder: &Path) -> io
     if answer.status.success() {
         return copied.map(|_| String::from("the sources"));
     }
-    Err(io::Error::other(String::from_utf8_lossy(&answer.stdout).trim().to_owned()))
+    Err(io::Error::other(
+        String::from_utf8_lossy(&answer.stdout).trim().to_owned(),
+    ))
 }

@@ -38,7 +38,10 @@ fn pause(task: &Task, time: Duration) {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(time.subsec_nanos()) as _,
     };
-    let _ = poll(&mut [PollFd::new(task.link.wake(), PollFlags::IN)], Some(&time));
+    let _ = poll(
+        &mut [PollFd::new(task.link.wake(), PollFlags::IN)],
+        Some(&time),
+    );
 }
 
 fn once(task: &Task, step: &RunStep, output: &mut Output<'_>) -> Ended {
@@ -50,14 +53,23 @@ fn once(task: &Task, step: &RunStep, output: &mut Output<'_>) -> Ended {
         }
     };
     let silence = Duration::from_millis(step.no_output_timeout_ms.unwrap_or(SILENCE_MS));
-    let limits = Limits { silence: Some(silence), deadline: task.deadline, link: &task.link };
+    let limits = Limits {
+        silence: Some(silence),
+        deadline: task.deadline,
+        link: &task.link,
+    };
     let end = process.watch(&limits, &mut |bytes| output.bytes(bytes));
     ended(end, silence, output)
 }
 
 fn ended(end: End, silence: Duration, output: &mut Output<'_>) -> Ended {
     let (status, exit_code, reason) = match end {
-        End::Exited(0) => return Ended { exit_code: Some(0), ..Ended::well() },
+        End::Exited(0) => {
+            return Ended {
+                exit_code: Some(0),
+                ..Ended::well()
+            };
+        }
         End::Exited(code) => {
             let reason = format!("Exited with code exit status {code}");
             (StepStatus::Failed, Some(code), reason)
@@ -68,11 +80,20 @@ fn ended(end: End, silence: Duration, output: &mut Output<'_>) -> Ended {
                 format!("Too long with no output (exceeded {limit}): context deadline exceeded");
             (StepStatus::Timedout, None, reason)
         }
-        End::Late => (StepStatus::Timedout, None, String::from("The job ran longer than it may")),
+        End::Late => (
+            StepStatus::Timedout,
+            None,
+            String::from("The job ran longer than it may"),
+        ),
         End::Canceled => (StepStatus::Canceled, None, String::from("Canceled")),
     };
     output.fresh_line(&reason);
-    Ended { status, exit_code, reason: Some(reason), late: end == End::Late }
+    Ended {
+        status,
+        exit_code,
+        reason: Some(reason),
+        late: end == End::Late,
+    }
 }
 
 /// As Go prints it: `10m0s`, `1h15m0s`, `5s`, `500ms`.
@@ -97,19 +118,28 @@ fn start(task: &Task, step: &RunStep) -> Result<Process, String> {
         None => task.working_directory.clone(),
     };
     if !folder.is_dir() {
-        return Err(format!("working_directory {} does not exist", folder.display()));
+        return Err(format!(
+            "working_directory {} does not exist",
+            folder.display()
+        ));
     }
     let mut command = Command::new(program);
     command.args(arguments);
     if step.command.len() > shell::LONGEST_ARGUMENT {
-        command.arg(script(task, step).map_err(|error| format!("cannot write the script: {error}"))?);
+        command
+            .arg(script(task, step).map_err(|error| format!("cannot write the script: {error}"))?);
     } else {
         command.arg("-c").arg(&step.command);
     }
-    command.env_clear().envs(task.environment.with(&step.environment).iter()).current_dir(&folder);
-    Process::start(command, task.user.as_ref().map(|user| &user.ids)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => format!("the shell {program} does not exist here"),
-        _ => format!("cannot start the shell {program}: {error}"),
+    command
+        .env_clear()
+        .envs(task.environment.with(&step.environment).iter())
+        .current_dir(&folder);
+    Process::start(command, task.user.as_ref().map(|user| &user.ids)).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::NotFound => format!("the shell {program} does not exist here"),
+            _ => format!("cannot start the shell {program}: {error}"),
+        }
     })
 }
 
@@ -136,22 +166,34 @@ impl Background {
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         let watch = move || {
             let mut output = Output::new(&link, number);
-            let limits = Limits { silence: None, deadline: far, link: &link };
+            let limits = Limits {
+                silence: None,
+                deadline: far,
+                link: &link,
+            };
             let end = process.watch(&limits, &mut |bytes| output.bytes(bytes));
             let exit_code = match end {
                 End::Exited(code) => Some(code),
                 _ => None,
             };
             // However it ended: its exit code does not count (platform 2.7).
-            Ended { exit_code, ..Ended::well() }
+            Ended {
+                exit_code,
+                ..Ended::well()
+            }
         };
         let thread = std::thread::Builder::new().spawn(watch);
-        Ok(Self { pid, thread: thread.map_err(|error| format!("cannot start a thread: {error}"))? })
+        Ok(Self {
+            pid,
+            thread: thread.map_err(|error| format!("cannot start a thread: {error}"))?,
+        })
     }
 
     /// How it ended; to be asked once it was killed.
     pub(crate) fn ended(self) -> Ended {
-        self.thread.join().unwrap_or_else(|_| Ended::badly("its output was lost"))
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Ended::badly("its output was lost"))
     }
 }
 

@@ -1,0 +1,90 @@
+//! Arguments that several subcommands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// What decides which workflows and jobs there are.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TriggerArgs {
+    /// The config file, when it is not .circleci/config.yml
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub values: ValueArgs,
+    /// Only this workflow (may be given several times)
+    #[arg(long = "workflow", value_name = "NAME")]
+    pub workflows: Vec<String>,
+    /// Only this job, without what it requires (may be given several times)
+    #[arg(long = "job", value_name = "NAME")]
+    pub jobs: Vec<String>,
+}
+
+/// The values a config can look at.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ValueArgs {
+    /// Act as if on this branch; nothing is checked out
+    #[arg(long, value_name = "BRANCH", conflicts_with = "tag")]
+    pub branch: Option<String>,
+    /// Act as if this tag was pushed; there is no branch then
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+    /// A pipeline parameter (may be given several times)
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
+    pub params: Vec<(String, String)>,
+    /// The pipeline's number, else counted per project
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub pipeline_number: Option<u64>,
+}
+
+/// What decides where and with what jobs run.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ExecutionArgs {
+    /// A file of NAME=value lines for every job; values are masked in output
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+    /// A variable for every job, over those of files; NAME alone takes it from your environment
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// A context: a file of NAME=value lines for the jobs that use it
+    #[arg(long = "context", value_name = "NAME=FILE", value_parser = pair)]
+    pub contexts: Vec<(String, String)>,
+    /// Where jobs run
+    #[arg(long, value_enum, default_value_t)]
+    pub executor: ExecutorChoice,
+    /// Approve this approval job (`job` or `workflow/job`; may be given several times)
+    #[arg(long = "approve", value_name = "NAME")]
+    pub approve: Vec<String>,
+    /// Approve every approval job
+    #[arg(long)]
+    pub approve_all: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// How many tasks run at once, else the number of processors
+    #[arg(long = "jobs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub jobs_at_once: Option<u32>,
+    /// Print output with every control sequence it contains
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// Where jobs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExecutorChoice {
+    /// Docker where it answers, else asks
+    #[default]
+    Auto,
+    /// In containers
+    Docker,
+    /// In fresh directories of this machine, container jobs too
+    Host,
+}
+
+/// `NAME=VALUE`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(String::from("expected NAME=VALUE")),
+    }
+}

@@ -1,0 +1,101 @@
+//! Compiling without a server: `plan`, `config validate` and `config process`.
+
+use capstan_config::{Compiled, Diagnostic, Severity, Sources, compile};
+use capstan_model::{Plan, Trigger};
+use capstan_scm::Worktree;
+
+use crate::exit::{Code, Failure};
+use crate::project;
+use crate::render::Out;
+use crate::render::out::complain;
+
+/// A compilation that came to its end.
+pub struct Done {
+    /// The texts.
+    pub sources: Sources,
+    /// The plan, if there is no error.
+    pub plan: Option<Box<Plan>>,
+    /// What was found.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Done {
+    /// Whether something of this severity was found.
+    pub fn has(&self, severity: Severity) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == severity)
+    }
+}
+
+/// Compiles the config of a project for a trigger.
+///
+/// # Errors
+/// The config cannot be read, or needs orbs.
+pub fn project_config(worktree: &Worktree, trigger: &Trigger) -> Result<Done, Failure> {
+    let text = worktree
+        .read_config()
+        .map_err(|error| project::unreadable(&error))?;
+    text_for(worktree.config_path(), text, trigger)
+}
+
+/// Compiles a text.
+///
+/// # Errors
+/// It needs orbs.
+pub fn text_for(name: &str, text: String, trigger: &Trigger) -> Result<Done, Failure> {
+    let sources = Sources::new(name, text);
+    match compile(&sources, trigger) {
+        Compiled::Done { plan, diagnostics } => Ok(Done {
+            sources,
+            plan,
+            diagnostics,
+        }),
+        Compiled::Missing(orbs) => Err(Failure::config(format!(
+            "{name} needs orbs, which this version does not fetch: {}",
+            orbs.join(", ")
+        ))),
+    }
+}
+
+/// Tells what was found: drawn on standard error, or with `json` as objects on standard output.
+pub fn tell(diagnostics: &[Diagnostic], sources: &Sources, json: bool) {
+    if json {
+        let mut out = Out::new();
+        for diagnostic in diagnostics {
+            out.line(&diagnostic.to_json(sources).to_string());
+        }
+        return;
+    }
+    let color = crate::render::out::stderr_color();
+    for diagnostic in diagnostics {
+        complain(&diagnostic.render(sources, color));
+    }
+}
+
+/// Refuses what has errors, and what nothing can execute yet; tells about all of it at once.
+///
+/// # Errors
+/// There is no plan that can run.
+pub fn accept(diagnostics: &[Diagnostic], sources: &Sources, json: bool) -> Result<(), Failure> {
+    tell(diagnostics, sources, json);
+    let refused = |diagnostic: &&Diagnostic| diagnostic.severity != Severity::Warning;
+    let count = diagnostics.iter().filter(refused).count();
+    if count == 0 {
+        return Ok(());
+    }
+    if json {
+        return Err(Failure::told(Code::Config));
+    }
+    let errors = diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error);
+    let plural = if count == 1 { "" } else { "s" };
+    Err(Failure::config(if errors {
+        format!("{count} mistake{plural} in the config")
+    } else {
+        format!(
+            "the config is valid, and uses {count} thing{plural} this version cannot execute yet"
+        )
+    }))
+}

@@ -1,0 +1,286 @@
+//! Jobs on this machine, as whoever runs Capstan: a fresh directory with a fresh `HOME` for each, and no
+//! other border. The agent ends what the job started; it dies with its stream.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use capstan_model::wire::PinnedImage;
+use futures_util::future::BoxFuture;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use super::{AgentStream, Executor, Exit, Place, PlaceError, PlaceRequest, SpinUpLog};
+use crate::agent_bin::{self, AgentBinary};
+
+/// What a job on the host keeps of the caller's environment.
+const KEPT: &[&str] = &[
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// How long an agent has to leave by itself after its stream was closed.
+const LEAVE: Duration = Duration::from_secs(2);
+
+type Removals = Arc<Mutex<Vec<JoinHandle<()>>>>;
+
+/// Makes places on this machine.
+pub struct HostExecutor {
+    base: PathBuf,
+    agent: AgentBinary,
+    removals: Removals,
+}
+
+impl HostExecutor {
+    /// Places go below `base`, which is made with the first of them.
+    ///
+    /// # Errors
+    /// There is no agent program.
+    pub fn new(base: impl Into<PathBuf>) -> io::Result<Self> {
+        Ok(Self {
+            base: base.into(),
+            agent: agent_bin::agent()?,
+            removals: Removals::default(),
+        })
+    }
+}
+
+impl Executor for HostExecutor {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        request: &'a PlaceRequest,
+        log: &'a SpinUpLog,
+    ) -> BoxFuture<'a, Result<Box<dyn Place>, PlaceError>> {
+        Box::pin(async move {
+            refuse_kernel_folders(&request.working_directory)?;
+            let root = self
+                .base
+                .join(format!("{}.{}", request.task, request.lease_epoch));
+            for folder in ["home", "tmp", "agent"] {
+                std::fs::create_dir_all(root.join(folder)).map_err(|error| {
+                    PlaceError::Infrastructure(format!("cannot make {}: {error}", root.display()))
+                })?;
+            }
+            log.line("Running on this machine, in a fresh directory with a fresh HOME");
+            let place: Box<dyn Place> = Box::new(HostPlace {
+                cookie: root.clone().into_os_string(),
+                root,
+                agent: self.agent.clone(),
+                child: None,
+                removals: Arc::clone(&self.removals),
+            });
+            Ok(place)
+        })
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<(), PlaceError>> {
+        Box::pin(async move {
+            loop {
+                let next = self
+                    .removals
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pop();
+                let Some(removal) = next else { break };
+                // A removal that panicked has left files, which the next line takes.
+                let _ = removal.await;
+            }
+            let _ = std::fs::remove_dir_all(&self.base);
+            Ok(())
+        })
+    }
+}
+
+/// The kernel's own folders are no place for a job (safety rule 49).
+fn refuse_kernel_folders(working_directory: &str) -> Result<(), PlaceError> {
+    let inside = |folder: &str| Path::new(working_directory).starts_with(folder);
+    if ["/proc", "/sys", "/dev"].into_iter().any(inside) {
+        let why = format!("working_directory {working_directory} is one of the kernel's folders");
+        return Err(PlaceError::Job(why));
+    }
+    Ok(())
+}
+
+struct HostPlace {
+    root: PathBuf,
+    cookie: OsString,
+    agent: AgentBinary,
+    child: Option<Child>,
+    removals: Removals,
+}
+
+impl HostPlace {
+    fn spawn(&mut self) -> io::Result<AgentStream> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut command = Command::new(&self.agent.program);
+        command
+            .args(&self.agent.args)
+            .env_clear()
+            .current_dir(&self.root);
+        for name in KEPT {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+            .env("HOME", self.root.join("home"))
+            .env("TMPDIR", self.root.join("tmp"))
+            .env("CAPSTAN_AGENT_DIR", self.root.join("agent"))
+            .env("CAPSTAN_PLACE", &self.root)
+            .env("CAPSTAN_COOKIE", &self.cookie)
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs.try_clone()?)))
+            .stdout(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+            .stderr(Stdio::null())
+            // Ctrl-C in the terminal is for Capstan, which tells the agent.
+            .process_group(0)
+            .kill_on_drop(true);
+        self.child = Some(command.spawn()?);
+        let (reader, writer) = UnixStream::from_std(ours)?.into_split();
+        Ok(AgentStream {
+            reader: Box::pin(reader),
+            writer: Box::pin(writer),
+        })
+    }
+}
+
+impl Place for HostPlace {
+    fn start(&mut self) -> BoxFuture<'_, Result<AgentStream, PlaceError>> {
+        Box::pin(async move {
+            self.spawn().map_err(|error| {
+                let program = self.agent.program.display();
+                PlaceError::Infrastructure(format!("cannot start the agent {program}: {error}"))
+            })
+        })
+    }
+
+    fn watch(&mut self) -> BoxFuture<'_, Exit> {
+        Box::pin(async move {
+            let Some(child) = &mut self.child else {
+                let cause = String::from("the agent was never started");
+                return Exit {
+                    code: None,
+                    out_of_memory: false,
+                    cause,
+                };
+            };
+            match child.wait().await {
+                Ok(status) => exit(status),
+                Err(error) => {
+                    let cause = format!("the agent cannot be watched: {error}");
+                    Exit {
+                        code: None,
+                        out_of_memory: false,
+                        cause,
+                    }
+                }
+            }
+        })
+    }
+
+    fn images(&self) -> Vec<PinnedImage> {
+        Vec::new()
+    }
+
+    fn stop(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Some(mut child) = self.child.take() {
+                // Its stream is closed by now; an agent in order leaves at once.
+                if tokio::time::timeout(LEAVE, child.wait()).await.is_err() {
+                    let _ = child.kill().await;
+                }
+            }
+            let (root, cookie) = (self.root.clone(), self.cookie.clone());
+            let removal = tokio::task::spawn_blocking(move || {
+                kill_strays(&cookie);
+                remove(&root);
+            });
+            let mut removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
+            removals.retain(|removal| !removal.is_finished());
+            removals.push(removal);
+        })
+    }
+}
+
+fn exit(status: std::process::ExitStatus) -> Exit {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => {
+            let cause = format!("the agent ended with exit code {code}");
+            Exit {
+                code: Some(code),
+                out_of_memory: false,
+                cause,
+            }
+        }
+        (None, Some(signal)) => {
+            let cause = format!("the agent was killed by signal {signal}");
+            Exit {
+                code: Some(128 + signal),
+                out_of_memory: false,
+                cause,
+            }
+        }
+        (None, None) => Exit {
+            code: None,
+            out_of_memory: false,
+            cause: format!("the agent ended: {status}"),
+        },
+    }
+}
+
+/// Ends processes that carry the place's cookie. There are none unless the agent itself was killed.
+fn kill_strays(cookie: &OsString) {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    loop {
+        let strays = crate::strays::with_cookie(cookie);
+        if strays.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for pid in strays {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Removes a folder even if the job took the write permission from parts of it.
+fn remove(root: &Path) {
+    if std::fs::remove_dir_all(root).is_ok() {
+        return;
+    }
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        use std::os::unix::fs::PermissionsExt;
+        let _ = std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700));
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open.push(entry.path());
+            }
+        }
+    }
+    // What cannot be removed even so belongs to somebody else.
+    let _ = std::fs::remove_dir_all(root);
+}

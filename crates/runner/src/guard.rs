@@ -1,0 +1,89 @@
+//! A small process that outlives a killed `capstan` and removes its containers. On the host it is not
+//! needed: an agent there dies with its stream, and takes everything of its job along.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::executor::docker;
+
+/// What says that everything was removed in order.
+const GOODBYE: u8 = b'.';
+/// A container that was being made when its maker was killed may appear this much later.
+const LATECOMERS: Duration = Duration::from_millis(1500);
+/// After this the engine is not going to obey any more.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A guard at work. Dropping it says goodbye.
+#[derive(Debug)]
+pub struct Guard {
+    stdin: Option<ChildStdin>,
+    child: Child,
+}
+
+impl Guard {
+    /// Starts a guard for the containers labelled with this run.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub fn start(run: &str) -> io::Result<Self> {
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["guard", run])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // A group of its own: what is sent to Capstan's group is not meant for it.
+        let mut child = command.process_group(0).spawn()?;
+        Ok(Self {
+            stdin: child.stdin.take(),
+            child,
+        })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(mut stdin) = self.stdin.take() {
+            // A guard that is gone needs no goodbye.
+            let _ = stdin.write_all(&[GOODBYE]);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The guard as a program: `capstan guard RUN`.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let Some(run) = arguments.first().and_then(|word| word.to_str()) else {
+        return ExitCode::from(2);
+    };
+    let mut said = Vec::new();
+    // A broken pipe is an end as well.
+    let _ = io::stdin().lock().read_to_end(&mut said);
+    if said == [GOODBYE] {
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(remove(run)),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+async fn remove(run: &str) -> ExitCode {
+    let start = Instant::now();
+    let mut clean = false;
+    while start.elapsed() < LATECOMERS || (!clean && start.elapsed() < PATIENCE) {
+        clean = docker::remove_run(run).await.is_ok();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,132 @@
+//! The only file that knows which database it is.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+use crate::error::StoreError;
+
+/// The schema this program writes.
+pub(crate) const SCHEMA: i64 = 1;
+
+const INIT: &str = include_str!("migrations/0001_init.sql");
+
+/// Takes the write lock at once, so that a transaction never fails half-way for want of it.
+pub(crate) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+
+pub(crate) fn database(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |error| StoreError::Database {
+        what,
+        cause: error.to_string(),
+    }
+}
+
+/// Opens a connection to the file of a run directory.
+pub(crate) async fn connect(file: &Path, fresh: bool) -> Result<AnyConnection, StoreError> {
+    sqlx::any::install_default_drivers();
+    let options = AnyConnectOptions::from_str(&url(file)?)
+        .map_err(database("reading the database's address"))?;
+    let mut connection = options
+        .connect()
+        .await
+        .map_err(database("opening the database"))?;
+    // A run directory commits with NORMAL: in WAL mode a killed process loses nothing it was answered,
+    // because the pages are in the system's cache. Only a loss of power may take the last moments of a
+    // run on a laptop, which then are of no use to anybody. A database that is only being made is not
+    // synced at all: before its first answer there is nothing to lose.
+    let setup = if fresh {
+        "PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; PRAGMA busy_timeout=5000; \
+         PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF;"
+    } else {
+        "PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; \
+         PRAGMA trusted_schema=OFF;"
+    };
+    sqlx::raw_sql(setup)
+        .execute(&mut connection)
+        .await
+        .map_err(database("setting up the database"))?;
+    Ok(connection)
+}
+
+/// Makes the tables of a new database.
+pub(crate) async fn create(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    // One batch in one transaction: a run starts in milliseconds, and a kill in between leaves nothing.
+    let batch = format!("{BEGIN_WRITE};\n{INIT}\nCOMMIT; PRAGMA synchronous=NORMAL;");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(batch))
+        .execute(connection)
+        .await
+        .map_err(database("making the tables"))?;
+    Ok(())
+}
+
+/// The schema of an existing database; `None` when its tables were never made.
+pub(crate) async fn schema(connection: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
+    use sqlx::Row;
+    let made = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(database("reading the schema"))?;
+    if made.is_none() {
+        return Ok(None);
+    }
+    let row = sqlx::query("SELECT value FROM meta WHERE key = 'schema'")
+        .fetch_one(connection)
+        .await
+        .map_err(database("reading the schema version"))?;
+    let text: String = row
+        .try_get(0)
+        .map_err(database("reading the schema version"))?;
+    text.parse()
+        .map(Some)
+        .map_err(|error| StoreError::corrupt("the schema version", error))
+}
+
+/// Refuses a SQLite older than the one that mended a data loss in WAL mode.
+pub(crate) async fn check_version(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    use sqlx::Row;
+    let row = sqlx::query("SELECT sqlite_version()")
+        .fetch_one(connection)
+        .await
+        .map_err(database("asking SQLite for its version"))?;
+    let text: String = row
+        .try_get(0)
+        .map_err(database("asking SQLite for its version"))?;
+    let parts: Vec<u32> = text
+        .split('.')
+        .filter_map(|part| part.parse().ok())
+        .collect();
+    if parts.as_slice() < [3, 51, 3].as_slice() {
+        return Err(StoreError::Database {
+            what: "checking SQLite",
+            cause: format!("version {text} can lose data in WAL mode; 3.51.3 or newer is needed"),
+        });
+    }
+    Ok(())
+}
+
+pub(crate) async fn close(connection: AnyConnection) {
+    // Everything was committed; a failure to close changes nothing of that.
+    let _ = connection.close().await;
+}
+
+fn url(file: &Path) -> Result<String, StoreError> {
+    use std::fmt::Write;
+    let text = file.to_str().ok_or_else(|| StoreError::Database {
+        what: "opening the database",
+        cause: format!("the path {} is not UTF-8", file.display()),
+    })?;
+    let mut url = String::from("sqlite://");
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    url.push_str("?mode=rwc");
+    Ok(url)
+}

@@ -1,0 +1,417 @@
+//! One task writes. Units that wait share a commit, each in a savepoint of its own; each is answered
+//! after the commit.
+
+use std::time::Duration;
+
+use capstan_engine::event::Timer;
+use capstan_engine::{Effect, Row, TaskState};
+use capstan_model::{PipelineId, StepStatus};
+use serde::Serialize;
+use sqlx::AnyConnection;
+use sqlx::Row as _;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::db::{BEGIN_WRITE, close, database};
+use crate::error::StoreError;
+use crate::unit::{Committed, Telemetry, Unit};
+
+/// Units that share one commit at most.
+const BATCH: usize = 256;
+/// How long telemetry waits for company.
+const LINGER: Duration = Duration::from_millis(20);
+
+pub(crate) enum Command {
+    Unit(Box<Unit>, oneshot::Sender<Result<Committed, StoreError>>),
+    Telemetry(Vec<Telemetry>),
+    Flush(oneshot::Sender<Result<(), StoreError>>),
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// Answers to be given once the commit stands.
+enum Answer {
+    Unit(oneshot::Sender<Result<Committed, StoreError>>, Committed),
+    Plain(oneshot::Sender<Result<(), StoreError>>),
+}
+
+pub(crate) async fn run(mut connection: AnyConnection, mut commands: mpsc::Receiver<Command>) {
+    let mut broken: Option<String> = None;
+    let mut lazy: Vec<Telemetry> = Vec::new();
+    let mut closer = None;
+    while closer.is_none() {
+        let Some(first) = next(&mut commands, !lazy.is_empty()).await else {
+            break;
+        };
+        let mut batch = Vec::new();
+        let mut hurry = lazy.len() >= BATCH;
+        let mut take =
+            |command: Option<Command>, batch: &mut Vec<Command>, lazy: &mut Vec<_>| match command {
+                None => hurry = true,
+                Some(Command::Telemetry(items)) => lazy.extend(items),
+                Some(other) => {
+                    hurry = true;
+                    batch.push(other);
+                }
+            };
+        take(first, &mut batch, &mut lazy);
+        while batch.len() < BATCH && lazy.len() < 4 * BATCH {
+            let Ok(command) = commands.try_recv() else {
+                break;
+            };
+            take(Some(command), &mut batch, &mut lazy);
+        }
+        if !hurry {
+            continue;
+        }
+        if let Some(cause) = &broken {
+            lazy.clear();
+            closer = refuse(batch, cause);
+            continue;
+        }
+        match write(&mut connection, std::mem::take(&mut lazy), batch).await {
+            Ok(end) => closer = end,
+            Err((cause, end)) => {
+                broken = Some(cause);
+                closer = end;
+            }
+        }
+    }
+    if !lazy.is_empty() && broken.is_none() {
+        // Every sender is gone, so there is nobody left to hear of a failure.
+        let _ = write(&mut connection, lazy, Vec::new()).await;
+    }
+    close(connection).await;
+    if let Some(closer) = closer {
+        // The one who closes may have stopped waiting.
+        let _ = closer.send(broken.map_or(Ok(()), |cause| Err(StoreError::Broken(cause))));
+    }
+}
+
+/// The next command; `Some(None)` when telemetry has lingered long enough, `None` when nobody can send
+/// any more.
+async fn next(commands: &mut mpsc::Receiver<Command>, waiting: bool) -> Option<Option<Command>> {
+    if !waiting {
+        return commands.recv().await.map(Some);
+    }
+    match tokio::time::timeout(LINGER, commands.recv()).await {
+        Ok(Some(command)) => Some(Some(command)),
+        Ok(None) => None,
+        Err(_) => Some(None),
+    }
+}
+
+type Closer = Option<oneshot::Sender<Result<(), StoreError>>>;
+
+fn refuse(batch: Vec<Command>, cause: &str) -> Closer {
+    let mut closer = None;
+    for command in batch {
+        // Whoever stopped waiting does not need the refusal.
+        match command {
+            Command::Unit(_, reply) => drop(reply.send(Err(StoreError::Broken(cause.to_owned())))),
+            Command::Flush(reply) => drop(reply.send(Err(StoreError::Broken(cause.to_owned())))),
+            Command::Close(reply) => closer = Some(reply),
+            Command::Telemetry(_) => {}
+        }
+    }
+    closer
+}
+
+/// Writes one batch. An error means that the outcome is unknown and nothing more may be accepted.
+async fn write(
+    connection: &mut AnyConnection,
+    lazy: Vec<Telemetry>,
+    batch: Vec<Command>,
+) -> Result<Closer, (String, Closer)> {
+    let mut answers = Vec::new();
+    let mut closer = None;
+    let mut failed = None;
+    if let Err(error) = execute(connection, BEGIN_WRITE).await {
+        failed = Some(error.to_string());
+    }
+    if failed.is_none()
+        && let Err(error) = telemetry(connection, lazy).await
+    {
+        failed = Some(error.to_string());
+    }
+    for command in batch {
+        match command {
+            Command::Unit(unit, reply) => {
+                if let Some(cause) = &failed {
+                    drop(reply.send(Err(StoreError::Broken(cause.clone()))));
+                    continue;
+                }
+                match savepoint(connection, &unit).await {
+                    Ok(Ok(committed)) => answers.push(Answer::Unit(reply, committed)),
+                    // This unit alone was rolled back; the others of the batch stand.
+                    Ok(Err(error)) => drop(reply.send(Err(error))),
+                    Err(error) => {
+                        failed = Some(error.to_string());
+                        drop(reply.send(Err(error)));
+                    }
+                }
+            }
+            Command::Flush(reply) => answers.push(Answer::Plain(reply)),
+            Command::Close(reply) => closer = Some(reply),
+            Command::Telemetry(_) => {}
+        }
+    }
+    if failed.is_none()
+        && let Err(error) = execute(connection, "COMMIT").await
+    {
+        failed = Some(error.to_string());
+    }
+    for answer in answers {
+        // Whoever stopped waiting learns of it from the store itself.
+        match (answer, &failed) {
+            (Answer::Unit(reply, committed), None) => drop(reply.send(Ok(committed))),
+            (Answer::Unit(reply, _), Some(cause)) => {
+                drop(reply.send(Err(StoreError::Broken(cause.clone()))));
+            }
+            (Answer::Plain(reply), None) => drop(reply.send(Ok(()))),
+            (Answer::Plain(reply), Some(cause)) => {
+                drop(reply.send(Err(StoreError::Broken(cause.clone()))));
+            }
+        }
+    }
+    match failed {
+        None => Ok(closer),
+        Some(cause) => Err((cause, closer)),
+    }
+}
+
+async fn execute(connection: &mut AnyConnection, sql: &'static str) -> Result<(), StoreError> {
+    sqlx::query(sql)
+        .execute(connection)
+        .await
+        .map_err(database(sql))?;
+    Ok(())
+}
+
+/// The outer error means that the savepoint itself could not be ended.
+async fn savepoint(
+    connection: &mut AnyConnection,
+    unit: &Unit,
+) -> Result<Result<Committed, StoreError>, StoreError> {
+    execute(connection, "SAVEPOINT unit").await?;
+    let result = store_unit(connection, unit).await;
+    if result.is_err() {
+        execute(connection, "ROLLBACK TO SAVEPOINT unit").await?;
+    }
+    execute(connection, "RELEASE SAVEPOINT unit").await?;
+    Ok(result)
+}
+
+async fn store_unit(c: &mut AnyConnection, unit: &Unit) -> Result<Committed, StoreError> {
+    let pipeline = unit.pipeline.to_string();
+    let expected = big(unit.expected_version);
+    let stored = sqlx::query(
+        "INSERT INTO events (pipeline, version, at_ms, json) SELECT $1, $2, $3, $4 WHERE \
+         (SELECT COALESCE(MAX(version), 0) FROM events WHERE pipeline = $1) = $5",
+    )
+    .bind(&pipeline)
+    .bind(expected + 1)
+    .bind(unit.at_ms)
+    .bind(&unit.event)
+    .bind(expected)
+    .execute(&mut *c)
+    .await
+    .map_err(database("storing an event"))?;
+    if stored.rows_affected() != 1 {
+        return Err(StoreError::Conflict {
+            pipeline: unit.pipeline,
+            expected: unit.expected_version,
+        });
+    }
+    for row in &unit.rows {
+        store_row(c, unit.pipeline, &pipeline, row).await?;
+    }
+    let mut numbers = Vec::new();
+    for job in &unit.number {
+        numbers.push((*job, number(c, &unit.project, &job.to_string()).await?));
+    }
+    for effect in &unit.effects {
+        if let Effect::SetTimer { timer, at_ms } = effect {
+            store_timer(c, &pipeline, timer, *at_ms).await?;
+        }
+    }
+    let mut outbox = None;
+    if !unit.effects.is_empty() {
+        // One entry for all effects of an event: they are performed together, in order, and the key
+        // says which event they belong to however often that happens.
+        let id = format!("{pipeline}:{}", expected + 1);
+        sqlx::query(
+            "INSERT INTO outbox (id, pipeline, json, done) VALUES ($1, $2, $3, 0) \
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(&id)
+        .bind(&pipeline)
+        .bind(json(&unit.effects)?)
+        .execute(&mut *c)
+        .await
+        .map_err(database("storing effects"))?;
+        outbox = Some(id);
+    }
+    Ok(Committed { numbers, outbox })
+}
+
+async fn store_row(
+    c: &mut AnyConnection,
+    owner: PipelineId,
+    pipeline: &str,
+    row: &Row,
+) -> Result<(), StoreError> {
+    let query = match row {
+        Row::Pipeline(row) => sqlx::query(
+            "INSERT INTO pipelines (id, number, state, created_at_ms, json) \
+             VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, json = excluded.json",
+        )
+        .bind(owner.to_string())
+        .bind(big(row.number))
+        .bind(word(&row.state)?)
+        .bind(row.created_at_ms),
+        Row::Workflow(row) => sqlx::query(
+            "INSERT INTO workflows (id, pipeline, ordinal, status, json) \
+             VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (id) DO UPDATE SET status = excluded.status, json = excluded.json",
+        )
+        .bind(row.id.to_string())
+        .bind(pipeline.to_owned())
+        .bind(i64::from(row.ordinal))
+        .bind(word(&row.status)?),
+        Row::Job(row) => sqlx::query(
+            "INSERT INTO jobs (workflow, id, pipeline, ordinal, status, json) \
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (workflow, id) DO UPDATE SET status = excluded.status, \
+             json = excluded.json",
+        )
+        .bind(row.workflow.to_string())
+        .bind(row.id.to_string())
+        .bind(pipeline.to_owned())
+        .bind(i64::from(row.ordinal))
+        .bind(word(&row.status)?),
+        Row::Task(row) => sqlx::query(
+            "INSERT INTO tasks (id, pipeline, workflow, state, json) \
+             VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, json = excluded.json",
+        )
+        .bind(row.id.to_string())
+        .bind(pipeline.to_owned())
+        .bind(row.workflow.to_string())
+        .bind(match row.state {
+            TaskState::Queued { .. } => "queued",
+            TaskState::Claimed { .. } => "claimed",
+            TaskState::Running { .. } => "running",
+            TaskState::Finished { .. } => "finished",
+        }),
+    };
+    query
+        .bind(json(row)?)
+        .execute(c)
+        .await
+        .map_err(database("storing a row"))?;
+    Ok(())
+}
+
+/// The number of a job: the next one of its project, or the one it has.
+async fn number(c: &mut AnyConnection, project: &str, job: &str) -> Result<u64, StoreError> {
+    let row = sqlx::query(
+        "INSERT INTO job_numbers (job, project, number) \
+         SELECT $1, $2, COALESCE(MAX(number), 0) + 1 FROM job_numbers WHERE project = $2 \
+         ON CONFLICT (job) DO UPDATE SET project = job_numbers.project RETURNING number",
+    )
+    .bind(job)
+    .bind(project)
+    .fetch_one(c)
+    .await
+    .map_err(database("numbering a job"))?;
+    let number: i64 = row.try_get(0).map_err(database("numbering a job"))?;
+    u64::try_from(number).map_err(|error| StoreError::corrupt("a job number", error))
+}
+
+async fn store_timer(
+    c: &mut AnyConnection,
+    pipeline: &str,
+    timer: &Timer,
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    let (kind, task, epoch) = match timer {
+        Timer::Lease { task, lease_epoch } => ("lease", task, lease_epoch),
+        Timer::CancelGrace { task, lease_epoch } => ("grace", task, lease_epoch),
+    };
+    sqlx::query(
+        "INSERT INTO timers (id, pipeline, task, at_ms, json) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (id) DO UPDATE SET at_ms = excluded.at_ms",
+    )
+    .bind(format!("{kind}:{task}:{epoch}"))
+    .bind(pipeline)
+    .bind(task.to_string())
+    .bind(at_ms)
+    .bind(json(timer)?)
+    .execute(c)
+    .await
+    .map_err(database("storing a timer"))?;
+    Ok(())
+}
+
+async fn telemetry(c: &mut AnyConnection, items: Vec<Telemetry>) -> Result<(), StoreError> {
+    for item in items {
+        match item {
+            Telemetry::Step(step) => sqlx::query(
+                "INSERT INTO steps (task, step, name, status, exit_code, reason, started_at_ms, \
+                 ended_at_ms, log_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                 ON CONFLICT (task, step) DO UPDATE SET name = excluded.name, \
+                 status = excluded.status, exit_code = excluded.exit_code, \
+                 reason = excluded.reason, started_at_ms = excluded.started_at_ms, \
+                 ended_at_ms = excluded.ended_at_ms, log_bytes = excluded.log_bytes",
+            )
+            .bind(step.task.to_string())
+            .bind(i64::from(step.step))
+            .bind(step.name)
+            .bind(status_word(step.status))
+            .bind(step.exit_code.map(i64::from))
+            .bind(step.reason)
+            .bind(step.started_at_ms)
+            .bind(step.ended_at_ms)
+            .bind(big(step.log_bytes)),
+            Telemetry::Update {
+                pipeline,
+                seq,
+                json,
+            } => sqlx::query(
+                "INSERT INTO updates (pipeline, seq, json) VALUES ($1, $2, $3) \
+                 ON CONFLICT (pipeline, seq) DO UPDATE SET json = excluded.json",
+            )
+            .bind(pipeline.to_string())
+            .bind(big(seq))
+            .bind(json),
+            Telemetry::OutboxDone(id) => {
+                sqlx::query("UPDATE outbox SET done = 1 WHERE id = $1").bind(id)
+            }
+            Telemetry::TimersDone(task) => {
+                sqlx::query("DELETE FROM timers WHERE task = $1").bind(task.to_string())
+            }
+        }
+        .execute(&mut *c)
+        .await
+        .map_err(database("storing telemetry"))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn status_word(status: StepStatus) -> &'static str {
+    status.as_str()
+}
+
+/// Numbers of the store are counts of things that happened, far below the limit.
+fn big(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::corrupt("a value to store", error))
+}
+
+/// The snake_case word of an enum without fields.
+fn word<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    Ok(json(value)?.trim_matches('"').to_owned())
+}
