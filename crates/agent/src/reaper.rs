@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, wait, waitid, waitpid,
 };
 
 /// How long processes may take to die of SIGKILL. Only one that hangs in the kernel takes longer.
@@ -31,7 +31,7 @@ pub(crate) fn kill_all() {
         for pid in alive {
             let _ = kill_process(pid, Signal::KILL);
         }
-        while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
         if Instant::now() > deadline {
             return;
         }

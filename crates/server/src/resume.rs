@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use capstan_engine::event::Timer;
+use capstan_engine::event::{CancelScope, Timer};
 use capstan_engine::{Effect, Event, Row, TaskState};
 use capstan_model::wire::OnDisconnect;
 use capstan_model::{JobId, JobStatus, PipelineId, TaskId, WorkflowId, WorkflowStatus};
@@ -214,6 +214,7 @@ impl Inner {
         tasks.sort_by_key(|row| row.id);
         for row in tasks {
             match row.state {
+                TaskState::Queued { .. } if self.settings.on_disconnect == OnDisconnect::Die => {}
                 TaskState::Queued { .. } => self.queue.push(id, row.id),
                 TaskState::Claimed { lease_epoch, .. } | TaskState::Running { lease_epoch, .. } => {
                     let timer = Timer::Lease {
@@ -233,6 +234,9 @@ impl Inner {
                 TaskState::Finished { .. } => {}
             }
         }
+        if self.settings.on_disconnect == OnDisconnect::Die {
+            self.give_up_queued(&live).await?;
+        }
         if matches!(self.settings.on_disconnect, OnDisconnect::Hold { .. }) {
             for (timer, at_ms) in timers {
                 if matches!(timer, Timer::CancelGrace { .. }) {
@@ -242,6 +246,28 @@ impl Inner {
         }
         self.store.telemetry(done).await?;
         Ok(())
+    }
+
+    /// Ends the jobs that waited for a runner of a process that is gone. What follows them may be queued
+    /// by that (`requires: [x: canceled]`), and has no runner either.
+    async fn give_up_queued(self: &Arc<Self>, live: &Live) -> Result<(), ApplyError> {
+        loop {
+            let queued: Vec<_> = lock(&live.known)
+                .jobs
+                .values()
+                .filter(|row| row.status == JobStatus::Queued)
+                .map(|row| (row.workflow, row.id))
+                .collect();
+            if queued.is_empty() {
+                return Ok(());
+            }
+            for (workflow, job) in queued {
+                let scope = CancelScope::Job { workflow, job };
+                let actor = String::from("the end of the program that ran it");
+                self.apply(live.id, Event::CancelAsked { scope, actor }, Vec::new())
+                    .await?;
+            }
+        }
     }
 
     /// Applies an event that may have become illegal meanwhile, which is then no mistake.
