@@ -33,13 +33,17 @@ pub fn main(args: &ShowArgs) -> Result<Code, Failure> {
 }
 
 async fn show(server: &Server, run: &Run) -> Result<(), Failure> {
-    let history = History::read(server, run.file.pipeline).await?;
     let mut out = Out::new();
     let head = format!(
         "run {} (#{}) {}",
         run.file.pipeline, run.file.number, run.file.label
     );
     out.line(&out.paint(Style::Bold, head.trim_end()));
+    if !server.pipelines().contains(&run.file.pipeline) {
+        out.line("  ended before anything of it was stored: nothing ran");
+        return Ok(());
+    }
+    let history = History::read(server, run.file.pipeline).await?;
     for workflow in &history.workflows {
         let again = if workflow.rerun_of.is_some() {
             "  (rerun)"

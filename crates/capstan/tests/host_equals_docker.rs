@@ -1,6 +1,11 @@
 //! The same example on the host and in containers: the `--json` streams are equal once ids, times and
 //! the executors' own steps are dropped.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -3,6 +3,10 @@
 //! without another start of Capstan, and the run directory must open and say what happened.
 
 #![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
