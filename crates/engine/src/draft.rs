@@ -9,6 +9,7 @@ use capstan_model::{JobStatus, Plan, TaskId, TaskOutcome, WorkflowStatus};
 
 use crate::decision;
 use crate::job::{Job, JobMove};
+use crate::mutation::{Mutation, planted};
 use crate::pipeline::Pipeline;
 use crate::rows::{JobRow, PipelineRow, Row, TaskRow, TaskState, WorkflowRow};
 use crate::task::{Task, TaskMove};
@@ -168,7 +169,9 @@ impl<'a> Draft<'a> {
             return Ok(());
         }
         self.change_summary(at.0, |summary| {
-            summary.tally.remove(before);
+            if !planted(Mutation::TallyLeaks) {
+                summary.tally.remove(before);
+            }
             summary.tally.add(after);
         });
         if let Some(workflow) = self.summary(at.0).map(|summary| summary.id) {
@@ -412,10 +415,9 @@ impl<'a> Draft<'a> {
             summary.canceled_by.get_or_insert_with(|| actor.to_owned());
         });
         for j in 0..jobs {
-            if self
-                .job((w, j))
-                .is_some_and(|job| job.state.status() == JobStatus::Blocked)
-            {
+            let blocked = |job: &Job| job.state.status() == JobStatus::Blocked;
+            let canceled_too = planted(Mutation::BlockedAreCanceled);
+            if self.job((w, j)).is_some_and(blocked) && !canceled_too {
                 let reason = format!("the workflow was canceled by {actor}");
                 self.move_job((w, j), JobMove::End(JobStatus::NotRun), reason)?;
             }
@@ -465,7 +467,7 @@ impl<'a> Draft<'a> {
             return Ok(());
         }
         for edge in node.requires.iter().filter(|edge| edge.job == ended.1) {
-            if !edge.accepts(status) {
+            if !edge.accepts(status) && !planted(Mutation::AnyEndWillDo) {
                 let reason = decision::never(&self.name(ended), status);
                 return self.move_job(at, JobMove::End(JobStatus::NotRun), reason);
             }

@@ -11,6 +11,8 @@ pub mod effect;
 pub mod event;
 pub mod graph;
 pub mod job;
+#[doc(hidden)]
+pub mod mutation;
 pub mod pipeline;
 mod rerun;
 pub mod rows;

@@ -1,0 +1,50 @@
+//! Bugs planted on purpose: the simulator must catch each. Without the feature `mutations` none exists.
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Messages of an older claim are believed.
+    StaleClaimBelieved,
+    /// A job ends with the first of its nodes.
+    FirstNodeDecides,
+    /// A requirement is met by any end.
+    AnyEndWillDo,
+    /// A job that moves on is still counted where it was.
+    TallyLeaks,
+    /// Blocked jobs of a canceled workflow are canceled with it.
+    BlockedAreCanceled,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::StaleClaimBelieved,
+        Self::FirstNodeDecides,
+        Self::AnyEndWillDo,
+        Self::TallyLeaks,
+        Self::BlockedAreCanceled,
+    ];
+}
+
+#[cfg(feature = "mutations")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in this thread, or none.
+#[cfg(feature = "mutations")]
+pub fn plant(mutation: Option<Mutation>) {
+    PLANTED.set(mutation);
+}
+
+/// Whether this bug is planted here.
+#[cfg(feature = "mutations")]
+pub(crate) fn planted(mutation: Mutation) -> bool {
+    PLANTED.get() == Some(mutation)
+}
+
+/// Never: this is not a build for the simulator.
+#[cfg(not(feature = "mutations"))]
+pub(crate) const fn planted(_: Mutation) -> bool {
+    false
+}
