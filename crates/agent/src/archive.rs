@@ -16,10 +16,14 @@ const MOST_ENTRIES: usize = 5_000_000;
 /// The deepest folder.
 const DEEPEST: usize = 128;
 
-/// Unpacks standard input into a folder; the agent calls itself so as the job's user.
+/// Unpacks standard input into a folder; the agent calls itself so as the job's user. Prints the number of
+/// files, or what went wrong.
 pub(crate) fn main(folder: &Path) -> ExitCode {
     match extract(io::stdin().lock(), folder) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(count) => {
+            println!("{count}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             println!("{error}");
             ExitCode::FAILURE

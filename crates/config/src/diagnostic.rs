@@ -38,7 +38,7 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    fn new(code: &'static str, severity: Severity, message: String, span: Span) -> Self {
+    pub(crate) fn new(code: &'static str, severity: Severity, message: String, span: Span) -> Self {
         let label = String::new();
         Self {
             code,
@@ -122,6 +122,27 @@ impl Diagnostic {
             "^".repeat(width),
             clean(&self.label),
         );
+        let place = |span: Span| {
+            let (name, text) = sources
+                .get(span.file)
+                .map_or(("?", ""), |file| (file.name.as_str(), file.text.as_str()));
+            let (line, column) = line_column(text, span.start);
+            format!("{}:{line}:{column}", clean(name))
+        };
+        for (span, label) in &self.labels {
+            out.push_str(&format!(
+                "{gutter} = note: {} at {}\n",
+                clean(label),
+                place(*span)
+            ));
+        }
+        for (call, span) in &self.origin {
+            out.push_str(&format!(
+                "{gutter} = while {} at {}\n",
+                clean(call),
+                place(*span)
+            ));
+        }
         for help in &self.help {
             out.push_str(&format!("{gutter} = help: {}\n", clean(help)));
         }
@@ -147,7 +168,7 @@ fn clean(text: &str) -> String {
 }
 
 /// Draws all of them, one after the other.
-pub fn render(sources: &Sources, diagnostics: &[Diagnostic], color: bool) -> String {
+pub fn render_all(sources: &Sources, diagnostics: &[Diagnostic], color: bool) -> String {
     let drawn: Vec<String> = diagnostics
         .iter()
         .map(|d| d.render(sources, color))

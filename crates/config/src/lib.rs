@@ -2,9 +2,21 @@
 //! IO and asks no clock; orb texts it lacks are named in [`Compiled::Missing`], and the caller brings
 //! them.
 
+mod ast;
+mod compiler;
 pub mod diagnostic;
+mod expand;
+mod expr;
+mod filter;
+mod graph;
+mod logic;
 mod lower;
+mod matrix;
+mod processed;
+mod regex;
 pub mod sources;
+mod template;
+mod workflow;
 mod yaml;
 
 use capstan_model::{Plan, Trigger};

@@ -1,12 +1,15 @@
-//! Config text into a tree of nodes with spans. Nodes live in an arena and an alias shares the node of
-//! its anchor, so that a small text cannot grow into a large tree in memory.
+//! Config text into a tree of typed nodes with spans. An alias shares the node of its anchor, so that a
+//! small text cannot grow into a large tree in memory; what it would grow into is counted and capped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use capstan_model::{FileId, Span};
 use granit_parser::{Event, Parser, ScalarStyle};
 
 use crate::diagnostic::Diagnostic;
+
+mod scalar;
 
 /// Longest source text, in bytes.
 const MAX_SOURCE: usize = 4 * 1024 * 1024;
@@ -15,102 +18,282 @@ const MAX_NODES: u64 = 1_000_000;
 /// Deepest nesting, through aliases too.
 const MAX_DEPTH: u32 = 64;
 
-/// A node of a [`Tree`].
-pub(crate) type NodeId = usize;
+/// A shared node.
+pub(crate) type Ref = Rc<Node>;
 
-/// What a node holds.
-#[derive(Debug)]
-pub(crate) enum Value {
-    Scalar { text: String, plain: bool },
-    Seq(Vec<NodeId>),
-    Map(Vec<(NodeId, NodeId)>),
-}
-
-#[derive(Debug)]
+/// A value with the place it was written.
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) span: Span,
-    nodes: u64,
-    depth: u32,
+    /// The source text of a plain scalar that is not a string.
+    pub(crate) plain: Option<Box<str>>,
+    /// Whether the value is the result of one whole tag.
+    pub(crate) tagged: bool,
 }
 
-/// A parsed document.
-#[derive(Debug)]
-pub(crate) struct Tree {
-    nodes: Vec<Node>,
-    pub(crate) root: NodeId,
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// Stands where a mistake was reported; every check lets it pass.
+    Bad,
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(String),
+    Seq(Vec<Ref>),
+    Map(Vec<Entry>),
 }
 
-impl Tree {
-    /// The node; ids come only from this tree.
-    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
-        self.nodes.get(id)
+/// A key with its value.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_span: Span,
+    pub(crate) value: Ref,
+}
+
+impl Node {
+    /// A node of no special making.
+    pub(crate) fn new(value: Value, span: Span) -> Ref {
+        Rc::new(Self {
+            value,
+            span,
+            plain: None,
+            tagged: false,
+        })
     }
 
-    /// The text of a scalar.
-    pub(crate) fn text(&self, id: NodeId) -> Option<&str> {
-        match &self.node(id)?.value {
-            Value::Scalar { text, .. } => Some(text),
+    /// The entry of a map by its key.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
             _ => None,
         }
     }
+
+    /// The value of a map by its key; a null counts as absent.
+    pub(crate) fn get(&self, key: &str) -> Option<&Ref> {
+        self.entry(key)
+            .map(|entry| &entry.value)
+            .filter(|node| !node.is_null())
+    }
+
+    /// The entries, if this is a map.
+    pub(crate) fn map(&self) -> Option<&[Entry]> {
+        match &self.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The items, if this is a list.
+    pub(crate) fn seq(&self) -> Option<&[Ref]> {
+        match &self.value {
+            Value::Seq(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The text, if this is a string.
+    pub(crate) fn str(&self) -> Option<&str> {
+        match &self.value {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
+    pub(crate) fn is_bad(&self) -> bool {
+        matches!(self.value, Value::Bad)
+    }
+
+    /// A scalar as text, with the words of the source where they are known.
+    pub(crate) fn source_text(&self) -> Option<String> {
+        match &self.plain {
+            Some(plain) if !self.is_null() => Some(plain.to_string()),
+            _ => self.value.text(),
+        }
+    }
+}
+
+impl Value {
+    /// The text a scalar turns into; `None` for lists and maps.
+    pub(crate) fn text(&self) -> Option<String> {
+        match self {
+            Self::Null => Some(String::new()),
+            Self::Bool(b) => Some(b.to_string()),
+            Self::Int(n) => Some(n.to_string()),
+            Self::Float(f) => Some(scalar::float_text(*f)),
+            Self::Str(text) => Some(text.clone()),
+            Self::Bad | Self::Seq(_) | Self::Map(_) => None,
+        }
+    }
+
+    /// What kind of value it is, as messages say it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Bad => "unknown",
+            Self::Null => "null",
+            Self::Bool(_) => "boolean",
+            Self::Int(_) => "integer",
+            Self::Float(_) => "float",
+            Self::Str(_) => "string",
+            Self::Seq(_) => "list",
+            Self::Map(_) => "map",
+        }
+    }
+
+    /// Equal with the type, lists and maps deep; the order of keys does not matter.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::Int(a), Self::Int(b)) => a == b,
+            (Self::Float(a), Self::Float(b)) => a == b,
+            (Self::Str(a), Self::Str(b)) => a == b,
+            (Self::Seq(a), Self::Seq(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.value.same(&b.value))
+            }
+            (Self::Map(a), Self::Map(b)) => {
+                a.len() == b.len()
+                    && a.iter().all(|x| {
+                        b.iter()
+                            .any(|y| x.key == y.key && x.value.value.same(&y.value.value))
+                    })
+            }
+            _ => false,
+        }
+    }
+
+    /// Truth in logic statements (language 5.2).
+    pub(crate) fn truthy(&self) -> bool {
+        match self {
+            Self::Bad | Self::Null => false,
+            Self::Bool(b) => *b,
+            Self::Int(n) => *n != 0,
+            Self::Float(f) => *f != 0.0 && !f.is_nan(),
+            Self::Str(text) => !text.is_empty(),
+            Self::Seq(items) => !items.is_empty(),
+            Self::Map(entries) => !entries.is_empty(),
+        }
+    }
+
+    /// As JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Bad | Self::Null => serde_json::Value::Null,
+            Self::Bool(b) => (*b).into(),
+            Self::Int(n) => (*n).into(),
+            Self::Float(f) => (*f).into(),
+            Self::Str(text) => text.as_str().into(),
+            Self::Seq(items) => items.iter().map(|item| item.value.json()).collect(),
+            Self::Map(entries) => serde_json::Value::Object(
+                entries
+                    .iter()
+                    .map(|e| (e.key.clone(), e.value.value.json()))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// A node under construction, with what it weighs once aliases are written out.
+#[derive(Clone)]
+struct Weighed {
+    node: Ref,
+    nodes: u64,
+    depth: u32,
 }
 
 struct Open {
     anchor: usize,
     start: u32,
     map: bool,
-    children: Vec<NodeId>,
+    children: Vec<Weighed>,
 }
 
-fn offset(n: Option<usize>) -> u32 {
-    u32::try_from(n.unwrap_or(0)).unwrap_or(u32::MAX)
+fn offset(n: Option<usize>, text: &str) -> u32 {
+    u32::try_from(n.unwrap_or(0).min(text.len())).unwrap_or(u32::MAX)
 }
 
-/// Parses the one document of `text`.
-pub(crate) fn parse(file: FileId, text: &str) -> Result<Tree, Box<Diagnostic>> {
-    let at = |start: u32, end: u32| Span { file, start, end };
-    let limit = |span, what: &str| fail("E_LIMIT", format!("the config has {what}"), span);
+fn fail(code: &'static str, message: impl Into<String>, span: Span) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(code, message.into(), span))
+}
+
+/// Parses the one document of `text`. Mistakes that leave the rest readable are pushed to `found`.
+pub(crate) fn parse(
+    file: FileId,
+    text: &str,
+    found: &mut Vec<Diagnostic>,
+) -> Result<Ref, Box<Diagnostic>> {
+    let at = |start: u32, end: u32| Span {
+        file,
+        start,
+        end: end.max(start),
+    };
     if text.len() > MAX_SOURCE {
-        return Err(limit(at(0, 0), "more than 4 MiB of text"));
+        return Err(fail(
+            "E_LIMIT",
+            "the config has more than 4 MiB of text",
+            at(0, 0),
+        ));
     }
     let mut parser = Parser::new_from_str(text);
-    let (mut nodes, mut stack) = (Vec::<Node>::new(), Vec::<Open>::new());
-    let mut anchors = HashMap::<usize, NodeId>::new();
-    let mut root = None;
+    let mut stack = Vec::<Open>::new();
+    let mut anchors = HashMap::<usize, Weighed>::new();
+    let mut root: Option<Weighed> = None;
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
-            let start = offset(error.marker().byte_offset()).min(offset(Some(text.len())));
+            let start = boundary(text, offset(error.marker().byte_offset(), text));
             fail(
                 "E_YAML",
                 format!("this is not YAML: {error}"),
                 at(start, start),
             )
         })?;
-        let (start, end) = span
-            .byte_range()
-            .map_or((0, 0), |r| (offset(Some(r.start)), offset(Some(r.end))));
+        let (start, end) = span.byte_range().map_or((0, 0), |range| {
+            (
+                offset(Some(range.start), text),
+                offset(Some(range.end), text),
+            )
+        });
         let span = at(start, end);
         let done = match event {
             Event::Scalar(value, style, anchor, _) => {
-                let value = Value::Scalar {
-                    text: value.into_owned(),
-                    plain: style == ScalarStyle::Plain,
+                let plain = style == ScalarStyle::Plain;
+                let node = if plain {
+                    let typed = scalar::plain(&value);
+                    let source = match typed {
+                        Value::Str(_) => None,
+                        _ => Some(Box::from(&*value)),
+                    };
+                    Rc::new(Node {
+                        value: typed,
+                        span,
+                        plain: source,
+                        tagged: false,
+                    })
+                } else {
+                    Node::new(Value::Str(value.into_owned()), trimmed(text, span))
                 };
-                nodes.push(Node {
-                    value,
-                    span,
+                let weighed = Weighed {
+                    node,
                     nodes: 1,
                     depth: 1,
-                });
+                };
                 if anchor > 0 {
-                    anchors.insert(anchor, nodes.len() - 1);
+                    anchors.insert(anchor, weighed.clone());
                 }
-                Some(nodes.len() - 1)
+                Some(weighed)
             }
             Event::SequenceStart(_, anchor, _) | Event::MappingStart(_, anchor, _) => {
                 if stack.len() >= MAX_DEPTH as usize {
-                    return Err(limit(span, "more than 64 levels"));
+                    return Err(fail("E_LIMIT", "the config has more than 64 levels", span));
                 }
                 let map = matches!(event, Event::MappingStart(..));
                 stack.push(Open {
@@ -124,70 +307,167 @@ pub(crate) fn parse(file: FileId, text: &str) -> Result<Tree, Box<Diagnostic>> {
             Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
                 None => None,
                 Some(open) => {
-                    let below = || open.children.iter().filter_map(|id| nodes.get(*id));
-                    let size = below().fold(1u64, |sum, node| sum.saturating_add(node.nodes));
-                    let depth = 1 + below().map(|node| node.depth).max().unwrap_or(0);
-                    let span = at(open.start, end.max(open.start));
-                    if size > MAX_NODES {
-                        return Err(limit(
-                            span,
-                            "more than 1,000,000 nodes after its aliases are expanded",
-                        ));
+                    let anchor = open.anchor;
+                    let weighed = close(open, trimmed_at(text, &at, end), found)?;
+                    if anchor > 0 {
+                        anchors.insert(anchor, weighed.clone());
                     }
-                    if depth > MAX_DEPTH {
-                        return Err(limit(
-                            span,
-                            "more than 64 levels after its aliases are expanded",
-                        ));
-                    }
-                    let value = if open.map {
-                        let pairs = open.children.chunks_exact(2).filter_map(|pair| match pair {
-                            [key, value] => Some((*key, *value)),
-                            _ => None,
-                        });
-                        Value::Map(pairs.collect())
-                    } else {
-                        Value::Seq(open.children)
-                    };
-                    nodes.push(Node {
-                        value,
-                        span,
-                        nodes: size,
-                        depth,
-                    });
-                    if open.anchor > 0 {
-                        anchors.insert(open.anchor, nodes.len() - 1);
-                    }
-                    Some(nodes.len() - 1)
+                    Some(weighed)
                 }
             },
             Event::Alias(anchor) => match anchors.get(&anchor) {
-                Some(id) => Some(*id),
+                Some(weighed) => Some(weighed.clone()),
                 None => {
-                    let message = "this alias names an anchor that is not complete here".to_owned();
+                    let message = "this alias names an anchor that is not complete here";
                     return Err(fail("E_YAML", message, span));
                 }
             },
             Event::DocumentStart(..) if root.is_some() => {
-                let message =
-                    "a config is one YAML document, and a second one starts here".to_owned();
+                let message = "a config is one YAML document, and a second one starts here";
                 return Err(fail("E_YAML", message, span));
             }
             _ => None,
         };
-        if let Some(id) = done {
+        if let Some(weighed) = done {
             match stack.last_mut() {
-                Some(open) => open.children.push(id),
-                None => root = Some(id),
+                Some(open) => open.children.push(weighed),
+                None => root = Some(weighed),
             }
         }
     }
     match root {
-        Some(root) => Ok(Tree { nodes, root }),
-        None => Err(fail("E_YAML", "the config is empty".to_owned(), at(0, 0))),
+        Some(root) if root.node.map().is_some() => Ok(root.node),
+        Some(root) => Err(fail("E_YAML", "the config must be a map", root.node.span)),
+        None => Err(fail(
+            "E_YAML",
+            "the config must be a map, and the file is empty",
+            at(0, 0),
+        )),
     }
 }
 
-fn fail(code: &'static str, message: String, span: Span) -> Box<Diagnostic> {
-    Box::new(Diagnostic::error(code, message, span))
+/// The nearest start of a character at or before `at`.
+fn boundary(text: &str, at: u32) -> u32 {
+    let mut at = at;
+    while at > 0 && !text.is_char_boundary(at as usize) {
+        at -= 1;
+    }
+    at
+}
+
+/// A span without the blanks at its end.
+fn trimmed(text: &str, span: Span) -> Span {
+    let end = text
+        .get(span.start as usize..span.end as usize)
+        .map_or(span.end, |part| {
+            span.start + offset(Some(part.trim_end().len()), text)
+        });
+    Span { end, ..span }
+}
+
+fn trimmed_at<'a>(
+    text: &'a str,
+    at: &'a impl Fn(u32, u32) -> Span,
+    end: u32,
+) -> impl Fn(u32) -> Span + 'a {
+    move |start| trimmed(text, at(start, end))
+}
+
+fn close(
+    open: Open,
+    span: impl Fn(u32) -> Span,
+    found: &mut Vec<Diagnostic>,
+) -> Result<Weighed, Box<Diagnostic>> {
+    let span = span(open.start);
+    let nodes = open
+        .children
+        .iter()
+        .fold(1u64, |sum, child| sum.saturating_add(child.nodes));
+    let depth = 1 + open
+        .children
+        .iter()
+        .map(|child| child.depth)
+        .max()
+        .unwrap_or(0);
+    if nodes > MAX_NODES {
+        let message = "the config has more than 1,000,000 nodes after its aliases are expanded";
+        return Err(fail("E_LIMIT", message, span));
+    }
+    if depth > MAX_DEPTH {
+        let message = "the config has more than 64 levels after its aliases are expanded";
+        return Err(fail("E_LIMIT", message, span));
+    }
+    let value = if open.map {
+        Value::Map(map(&open.children, found))
+    } else {
+        Value::Seq(open.children.into_iter().map(|child| child.node).collect())
+    };
+    Ok(Weighed {
+        node: Node::new(value, span),
+        nodes,
+        depth,
+    })
+}
+
+/// Explicit keys first in file order; merged ones follow, earlier maps first.
+fn map(children: &[Weighed], found: &mut Vec<Diagnostic>) -> Vec<Entry> {
+    let mut entries = Vec::<Entry>::new();
+    let mut seen = HashMap::<String, Span>::new();
+    let mut merged = Vec::<Ref>::new();
+    for pair in children.chunks_exact(2) {
+        let [key, value] = pair else { continue };
+        let Some(name) = key.node.value.text() else {
+            found.push(*fail(
+                "E_YAML",
+                "a key of a map must be a scalar",
+                key.node.span,
+            ));
+            continue;
+        };
+        if name == "<<" {
+            merge(&value.node, &mut merged, found);
+            continue;
+        }
+        if let Some(first) = seen.get(&name) {
+            let mut diagnostic = fail("E_YAML", format!("duplicate key [{name}]"), key.node.span);
+            diagnostic.labels.push((*first, String::from("first here")));
+            diagnostic.help.push(String::from("remove one of the two"));
+            found.push(*diagnostic);
+            continue;
+        }
+        seen.insert(name.clone(), key.node.span);
+        entries.push(Entry {
+            key: name,
+            key_span: key.node.span,
+            value: Rc::clone(&value.node),
+        });
+    }
+    let mut keys: HashSet<String> = seen.into_keys().collect();
+    for entry in merged.iter().filter_map(|node| node.map()).flatten() {
+        if keys.insert(entry.key.clone()) {
+            entries.push(entry.clone());
+        }
+    }
+    entries
+}
+
+fn merge(node: &Ref, merged: &mut Vec<Ref>, found: &mut Vec<Diagnostic>) {
+    match &node.value {
+        Value::Map(_) => merged.push(Rc::clone(node)),
+        Value::Seq(items) => {
+            for item in items {
+                if item.map().is_some() {
+                    merged.push(Rc::clone(item));
+                } else {
+                    let message =
+                        format!("only maps can be merged, this is a {}", item.value.kind());
+                    found.push(*fail("E_YAML", message, item.span));
+                }
+            }
+        }
+        other => {
+            let message = format!("only maps can be merged, this is a {}", other.kind());
+            found.push(*fail("E_YAML", message, node.span));
+        }
+    }
 }

@@ -32,11 +32,13 @@ pub(crate) fn run(task: &Task, path: Option<&str>, output: &mut Output<'_>) -> E
     let unpacked = match &task.user {
         // Files are to belong to the job, and are written with its rights.
         Some(_) => unpack_as_user(task, incoming, &folder),
-        None => archive::extract(incoming, &folder).map(|count| format!("{count} files")),
+        None => archive::extract(incoming, &folder).map(|count| count.to_string()),
     };
     match unpacked {
-        Ok(what) => {
-            output.line(&format!("Checked out {what} into {}", folder.display()));
+        Ok(count) => {
+            // As the config names the place: where a job's home is differs from machine to machine.
+            let named = path.unwrap_or(&task.spec.working_directory);
+            output.line(&format!("Checked out {count} files into {named}"));
             Ended::well()
         }
         Err(error) => fail(output, format!("cannot check out: {error}")),
@@ -75,10 +77,9 @@ fn unpack_as_user(task: &Task, mut incoming: impl io::Read, folder: &Path) -> io
     // Whatever is left must be read, or the runner waits for us for ever.
     io::copy(&mut incoming, &mut io::sink())?;
     let answer = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
     if answer.status.success() {
-        return copied.map(|_| String::from("the sources"));
+        return copied.map(|_| said);
     }
-    Err(io::Error::other(
-        String::from_utf8_lossy(&answer.stdout).trim().to_owned(),
-    ))
+    Err(io::Error::other(said))
 }

@@ -1,0 +1,341 @@
+//! Parameter definitions, and values held against them (language 3).
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use capstan_model::Span;
+use indexmap::IndexMap;
+
+use super::{Kind, suggest};
+use crate::compiler::{Compiler, Scope};
+use crate::yaml::{Entry, Node, Ref, Value};
+
+/// Declared parameters in file order.
+pub(crate) type Parameters = IndexMap<String, Parameter>;
+
+/// A declared parameter.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameter {
+    pub(crate) kind: Option<Type>,
+    pub(crate) members: Vec<Ref>,
+    pub(crate) default: Option<Ref>,
+}
+
+/// The types of parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    String,
+    Boolean,
+    Integer,
+    Enum,
+    Executor,
+    Steps,
+    EnvVarName,
+}
+
+const ALL: [(&str, Type); 7] = [
+    ("string", Type::String),
+    ("boolean", Type::Boolean),
+    ("integer", Type::Integer),
+    ("enum", Type::Enum),
+    ("executor", Type::Executor),
+    ("steps", Type::Steps),
+    ("env_var_name", Type::EnvVarName),
+];
+
+impl Parameter {
+    fn type_name(&self) -> &'static str {
+        ALL.iter()
+            .find(|(_, kind)| Some(*kind) == self.kind)
+            .map_or("unknown", |(name, _)| name)
+    }
+
+    /// The value as the parameter holds it, if it fits.
+    pub(crate) fn accept(&self, value: &Ref) -> Option<Ref> {
+        if self.kind == Some(Type::String) && value.tagged && value.is_null() {
+            // An unset pipeline value, such as the branch of a tag pipeline, is empty text.
+            return Some(Node::new(Value::Str(String::new()), value.span));
+        }
+        let Some(kind) = self.kind else {
+            return Some(Rc::clone(value));
+        };
+        let fits = match (kind, &value.value) {
+            (_, Value::Bad) => true,
+            (Type::String, Value::Str(_))
+            | (Type::Boolean, Value::Bool(_))
+            | (Type::Integer, Value::Int(_))
+            | (Type::Executor, Value::Str(_))
+            | (Type::Steps, Value::Seq(_)) => true,
+            (Type::Executor, Value::Map(_)) => value.get("name").is_some(),
+            (Type::EnvVarName, Value::Str(name)) => posix(name),
+            (Type::Enum, _) => {
+                let member = |member: &&Ref| {
+                    let by_text = match (&value.value, &member.plain) {
+                        (Value::Str(text), Some(plain)) => **plain == **text,
+                        _ => false,
+                    };
+                    by_text || member.value.same(&value.value)
+                };
+                return self.members.iter().find(member).map(|_| Rc::clone(value));
+            }
+            _ => false,
+        };
+        fits.then(|| Rc::clone(value))
+    }
+}
+
+/// Whether it can name a variable.
+pub(crate) fn posix(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn shown(value: &Value) -> String {
+    value.text().unwrap_or_else(|| value.json().to_string())
+}
+
+impl Compiler<'_> {
+    /// Reads `parameters`; `kind` is `None` for those of the pipeline.
+    pub(crate) fn parameters(&mut self, node: &Ref, kind: Option<Kind>) -> Parameters {
+        let mut all = Parameters::new();
+        let Some(entries) = node.map() else {
+            self.schema(
+                format!("`parameters` is a map, not a {}", node.value.kind()),
+                node.span,
+            );
+            return all;
+        };
+        for entry in entries {
+            let parameter = self.parameter(entry, kind);
+            all.insert(entry.key.clone(), parameter);
+        }
+        all
+    }
+
+    fn parameter(&mut self, entry: &Entry, of: Option<Kind>) -> Parameter {
+        let name = &entry.key;
+        let mut parameter = Parameter {
+            kind: None,
+            members: Vec::new(),
+            default: None,
+        };
+        let Some(fields) = entry.value.map() else {
+            self.schema(
+                format!("parameter {name} is a map with a `type`"),
+                entry.key_span,
+            );
+            return parameter;
+        };
+        if !self.closed(fields, &["type", "description", "default", "enum"]) {
+            return parameter;
+        }
+        let permitted: Vec<&str> = ALL
+            .iter()
+            .filter(|(_, kind)| match of {
+                None => matches!(
+                    kind,
+                    Type::String | Type::Boolean | Type::Integer | Type::Enum
+                ),
+                Some(Kind::Executor) => !matches!(kind, Type::Executor | Type::Steps),
+                Some(_) => true,
+            })
+            .map(|(name, _)| *name)
+            .collect();
+        let Some(typed) = entry.value.get("type") else {
+            self.schema(
+                format!("parameter {name}: required key [type] not found"),
+                entry.key_span,
+            );
+            return parameter;
+        };
+        let word = typed.str().unwrap_or("");
+        let Some((_, kind)) = ALL
+            .iter()
+            .find(|(n, _)| *n == word && permitted.contains(n))
+        else {
+            let message = format!(
+                "parameter {name}: the type [{}] is not permitted here; permitted are {}",
+                shown(&typed.value),
+                permitted.join(", ")
+            );
+            self.error_help(
+                "E_SCHEMA",
+                message,
+                typed.span,
+                suggest(word, permitted.into_iter()),
+            );
+            return parameter;
+        };
+        match entry.value.get("enum") {
+            Some(members) if *kind == Type::Enum => match members.seq() {
+                Some(items) if !items.is_empty() => parameter.members = items.to_vec(),
+                _ => {
+                    let message =
+                        format!("parameter {name}: `enum` is a list of at least one value");
+                    self.schema(message, members.span);
+                    return parameter;
+                }
+            },
+            Some(members) => {
+                let message = format!("parameter {name}: `enum` means nothing for type {word}");
+                self.warn("W_IGNORED_KEY", message, members.span);
+            }
+            None if *kind == Type::Enum => {
+                self.schema(
+                    format!("parameter {name}: required key [enum] not found"),
+                    entry.key_span,
+                );
+                return parameter;
+            }
+            None => {}
+        }
+        parameter.kind = Some(*kind);
+        parameter.default = entry.value.get("default").cloned();
+        match &parameter.default {
+            None if of.is_none() => self.schema(
+                format!("pipeline parameter {name}: required key [default] not found"),
+                entry.key_span,
+            ),
+            Some(default) => {
+                let tagged = default.str().is_some_and(|text| text.contains("<<"));
+                if of.is_none() && tagged {
+                    let message =
+                        format!("Parameter error: default value of parameter '{name}' holds a tag");
+                    self.error("E_PARAM_DEFAULT", message, default.span);
+                } else if !tagged && parameter.accept(default).is_none() {
+                    self.bad_default(name, &parameter, default);
+                    parameter.default = Some(Node::new(Value::Bad, default.span));
+                }
+            }
+            None => {}
+        }
+        parameter
+    }
+
+    fn bad_default(&mut self, name: &str, parameter: &Parameter, value: &Ref) {
+        let message = format!(
+            "Parameter error: default value of parameter '{name}' is '{}' (type {}): expected type {}",
+            shown(&value.value),
+            value.value.kind(),
+            expected(parameter)
+        );
+        let help = mend(parameter, value);
+        self.error_help("E_PARAM_DEFAULT", message, value.span, help);
+    }
+
+    /// Checks one argument; what does not fit is reported and stands as bad.
+    pub(crate) fn argument(&mut self, name: &str, parameter: &Parameter, value: &Ref) -> Ref {
+        parameter.accept(value).unwrap_or_else(|| {
+            let message = format!(
+                "Type error for argument {name}: expected type: {}, actual value: {} (type {})",
+                expected(parameter),
+                shown(&value.value),
+                value.value.kind()
+            );
+            let help = mend(parameter, value);
+            self.error_help("E_PARAM_TYPE", message, value.span, help);
+            Node::new(Value::Bad, value.span)
+        })
+    }
+
+    /// The scope inside an element that is called with `arguments`, which were substituted before.
+    pub(crate) fn bind(
+        &mut self,
+        name: &str,
+        parameters: &Parameters,
+        arguments: &[Entry],
+        call: Span,
+    ) -> Scope {
+        let mut values = HashMap::new();
+        for argument in arguments {
+            match parameters.get(&argument.key) {
+                Some(parameter) => {
+                    let value = self.argument(&argument.key, parameter, &argument.value);
+                    values.insert(argument.key.clone(), value);
+                }
+                None => {
+                    let message = format!("Unexpected argument(s): {}", argument.key);
+                    let help = suggest(&argument.key, parameters.keys().map(String::as_str))
+                        .or_else(|| match argument.key.as_str() {
+                            "when" => Some(String::from("put the step into a `when` step instead")),
+                            "parameters" => {
+                                Some(String::from("arguments stand directly below the name"))
+                            }
+                            _ => Some(format!("{name} declares no such parameter")),
+                        });
+                    self.error_help("E_PARAM_UNEXPECTED", message, argument.key_span, help);
+                }
+            }
+        }
+        let mut missing = Vec::new();
+        for (key, parameter) in parameters {
+            if values.contains_key(key) {
+                continue;
+            }
+            let value = match &parameter.default {
+                Some(default) => {
+                    // A default sees pipeline values, and no parameter beside it.
+                    let value = self.subst(default, &Scope::default());
+                    parameter.accept(&value).unwrap_or_else(|| {
+                        self.bad_default(key, parameter, &value);
+                        Node::new(Value::Bad, call)
+                    })
+                }
+                None => {
+                    // A parameter whose definition is wrong was reported there.
+                    if parameter.kind.is_some() {
+                        missing.push(key.as_str());
+                    }
+                    Node::new(Value::Bad, call)
+                }
+            };
+            values.insert(key.clone(), value);
+        }
+        if !missing.is_empty() {
+            missing.sort_unstable();
+            let message = format!("Missing required argument(s): {}", missing.join(", "));
+            let help = format!("pass them to {name}, or give them a default there");
+            self.error_help("E_PARAM_MISSING", message, call, Some(help));
+        }
+        Scope {
+            parameters: Some(Rc::new(values)),
+            ..Scope::default()
+        }
+    }
+}
+
+fn expected(parameter: &Parameter) -> String {
+    if parameter.kind == Some(Type::Enum) {
+        let members: Vec<String> = parameter
+            .members
+            .iter()
+            .map(|m| m.source_text().unwrap_or_default())
+            .collect();
+        return format!("enum ({})", members.join(", "));
+    }
+    parameter.type_name().to_owned()
+}
+
+fn mend(parameter: &Parameter, value: &Node) -> Option<String> {
+    match (parameter.kind, &value.value) {
+        (Some(Type::String), Value::Bool(_) | Value::Int(_) | Value::Float(_)) => Some(format!(
+            "enclose it in quotes: \"{}\"",
+            value.source_text().unwrap_or_default()
+        )),
+        (Some(Type::Boolean | Type::Integer), Value::Str(_)) => {
+            Some(String::from("write it without quotes"))
+        }
+        (Some(Type::Enum), Value::Str(text)) => {
+            let members: Vec<String> = parameter
+                .members
+                .iter()
+                .filter_map(|member| member.source_text())
+                .collect();
+            suggest(text, members.iter().map(String::as_str))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,334 @@
+//! Executors: looked up, bound, and turned into the place a job runs in (language 6).
+
+use std::rc::Rc;
+
+use capstan_model::plan::{Container, Executor, RegistryAuth};
+use capstan_model::source::OriginKind;
+
+use super::entry;
+use crate::ast::{Definition, suggest};
+use crate::compiler::{Compiler, Scope};
+use crate::yaml::{Entry, Node, Ref, Value};
+
+const CONTAINER_KEYS: &[&str] = &[
+    "image",
+    "name",
+    "entrypoint",
+    "command",
+    "user",
+    "environment",
+    "auth",
+    "aws_auth",
+    "gcp_auth",
+];
+
+/// What an `executor:` came to.
+pub(crate) enum Found {
+    /// Its fields, substituted.
+    Fields(Vec<Entry>),
+    /// It is an orb's, which was reported as unsupported.
+    Unsupported,
+    /// It was reported as wrong.
+    Broken,
+}
+
+impl Compiler<'_> {
+    /// The fields of the executor that `node` invokes.
+    pub(crate) fn executor(&mut self, node: &Ref, scope: &Scope) -> Found {
+        let node = self.subst(node, scope);
+        let (name, arguments) = match &node.value {
+            Value::Bad => return Found::Broken,
+            Value::Str(name) => (name.clone(), Vec::new()),
+            Value::Map(entries) => {
+                let Some(name) = node.get("name") else {
+                    let message = "Unexpected executor invocation format: the map has no `name`";
+                    self.schema(message, node.span);
+                    return Found::Broken;
+                };
+                match &name.value {
+                    Value::Str(text) => (
+                        text.clone(),
+                        entries
+                            .iter()
+                            .filter(|e| e.key != "name")
+                            .cloned()
+                            .collect(),
+                    ),
+                    // An executor parameter that holds a map, under `name`.
+                    Value::Map(inner) if name.get("name").and_then(|n| n.str()).is_some() => {
+                        let text = name
+                            .get("name")
+                            .and_then(|n| n.str())
+                            .unwrap_or("")
+                            .to_owned();
+                        let both = inner.iter().chain(entries).filter(|e| e.key != "name");
+                        (text, both.cloned().collect())
+                    }
+                    Value::Bad => return Found::Broken,
+                    _ => {
+                        self.schema("Unexpected executor invocation format", name.span);
+                        return Found::Broken;
+                    }
+                }
+            }
+            _ => {
+                let message =
+                    "Unexpected executor invocation format: write a name, or a map with `name`";
+                self.schema(message, node.span);
+                return Found::Broken;
+            }
+        };
+        let Some(definition) = self.find_executor(&name, &node) else {
+            let orb = name
+                .split_once('/')
+                .is_some_and(|(orb, _)| self.orbs.contains(orb));
+            return if orb {
+                Found::Unsupported
+            } else {
+                Found::Broken
+            };
+        };
+        if definition.broken {
+            return Found::Broken;
+        }
+        let call = format!("calling executor: '{name}'");
+        self.within(
+            call,
+            OriginKind::Executor(name.clone()),
+            node.span,
+            |this| {
+                let scope = this.bind(&name, &definition.parameters, &arguments, node.span);
+                let fields = definition.node.map().unwrap_or_default();
+                let fields = fields
+                    .iter()
+                    .filter(|e| e.key != "parameters" && e.key != "description")
+                    .map(|e| Entry {
+                        value: this.subst(&e.value, &scope),
+                        ..e.clone()
+                    });
+                Found::Fields(fields.collect())
+            },
+        )
+    }
+
+    fn find_executor(&mut self, name: &str, node: &Node) -> Option<Rc<Definition>> {
+        let mut name = name.to_owned();
+        let mut path = Vec::new();
+        loop {
+            if let Some((orb, _)) = name.split_once('/') {
+                if self.orbs.contains(orb) {
+                    let message = format!("the executor {name} comes from an orb");
+                    self.unsupported("U_ORB", message, node.span);
+                } else {
+                    let message =
+                        format!("Cannot find orb '{orb}' looking for executor named '{name}'");
+                    self.error("E_UNKNOWN_ORB", message, node.span);
+                }
+                return None;
+            }
+            let Some(definition) = self.executors.get(&name).map(Rc::clone) else {
+                let help = suggest(&name, self.executors.keys().map(String::as_str));
+                let message = match path.last() {
+                    None => format!("Cannot find a definition for executor named {name}"),
+                    Some(alias) => format!(
+                        "Executor alias '{alias}' refers to '{name}', which is not a known local executor"
+                    ),
+                };
+                self.error_help("E_UNKNOWN_EXECUTOR", message, node.span, help);
+                return None;
+            };
+            match definition.node.str() {
+                None => return Some(definition),
+                Some(_) if path.contains(&name) => {
+                    let message =
+                        format!("Infinite loop detected: executor {name} is its own alias");
+                    self.error("E_CYCLE", message, definition.span);
+                    return None;
+                }
+                Some(target) => {
+                    let target = target.to_owned();
+                    path.push(std::mem::replace(&mut name, target));
+                }
+            }
+        }
+    }
+
+    /// `docker:`, as processed and as containers.
+    pub(crate) fn docker(&mut self, node: &Ref) -> Option<(Ref, Executor)> {
+        let items = match &node.value {
+            Value::Seq(items) if !items.is_empty() => items,
+            Value::Bad => return None,
+            _ => {
+                let message = "`docker` is a list of at least one container, each with an `image`";
+                self.schema(message, node.span);
+                return None;
+            }
+        };
+        let (mut processed, mut containers) = (Vec::new(), Vec::new());
+        for (i, item) in items.iter().enumerate() {
+            if i == 1 {
+                let message = "service containers (further entries of `docker`)";
+                self.unsupported("U_SERVICES", message, item.span);
+            }
+            if let Some((node, container)) = self.container(item) {
+                processed.push(node);
+                containers.push(container);
+            }
+        }
+        if containers.is_empty() {
+            return None;
+        }
+        Some((
+            Node::new(Value::Seq(processed), node.span),
+            Executor::Docker(containers),
+        ))
+    }
+
+    fn container(&mut self, node: &Ref) -> Option<(Ref, Container)> {
+        let Some(entries) = node.map() else {
+            if !node.is_bad() {
+                self.schema("an entry of `docker` is a map with an `image`", node.span);
+            }
+            return None;
+        };
+        self.closed(entries, CONTAINER_KEYS);
+        let mut container = Container::default();
+        let mut processed = Vec::new();
+        if node.get("image").is_none() {
+            self.schema("required key [image] not found", node.span);
+        }
+        for field in entries.iter().filter(|e| !e.value.is_null()) {
+            let value = &field.value;
+            let mut kept = Rc::clone(value);
+            match field.key.as_str() {
+                "image" => {
+                    container.image = self.string("image", value)?;
+                    if container.image.is_empty() {
+                        self.schema("`image` is empty", value.span);
+                    }
+                }
+                "name" => container.name = self.string("name", value),
+                "entrypoint" => container.entrypoint = self.strings("entrypoint", value),
+                "command" => container.command = self.strings("command", value),
+                "user" => container.user = value.source_text(),
+                "environment" => {
+                    let (map, variables) = self.environment(value);
+                    kept = Node::new(Value::Map(map), value.span);
+                    container.environment = variables;
+                }
+                "auth" => {
+                    self.closed(value.map().unwrap_or_default(), &["username", "password"]);
+                    let part = |key: &str| value.get(key).and_then(|n| n.source_text());
+                    match (part("username"), part("password")) {
+                        (Some(username), Some(password)) => {
+                            container.auth = Some(RegistryAuth { username, password });
+                        }
+                        _ if value.is_bad() => {}
+                        _ => self.schema("`auth` needs `username` and `password`", value.span),
+                    }
+                }
+                "aws_auth" | "gcp_auth" => {
+                    let message = format!("`{}` of a container", field.key);
+                    self.unsupported("U_REGISTRY_AUTH", message, field.key_span);
+                }
+                _ => continue,
+            }
+            processed.push(Entry {
+                value: kept,
+                ..field.clone()
+            });
+        }
+        Some((Node::new(Value::Map(processed), node.span), container))
+    }
+
+    /// `machine:`, as processed and as executor; what stands inside of the job's keys is returned too.
+    pub(crate) fn machine(
+        &mut self,
+        node: &Ref,
+        class: Option<&str>,
+    ) -> Option<(Ref, Executor, Vec<Entry>)> {
+        let plain = |image| Executor::Machine {
+            image,
+            docker_layer_caching: false,
+        };
+        match &node.value {
+            Value::Bool(true) => Some((Rc::clone(node), plain(None), Vec::new())),
+            Value::Str(image) => {
+                let image = Some(image.clone()).filter(|image| image != "default");
+                Some((Rc::clone(node), plain(image), Vec::new()))
+            }
+            Value::Map(entries) => {
+                let keys = [
+                    "image",
+                    "docker_layer_caching",
+                    "enabled",
+                    "resource_class",
+                    "shell",
+                ];
+                self.closed(entries, &keys);
+                let image = node.get("image").and_then(|n| self.string("image", n));
+                let caching = node.get("docker_layer_caching");
+                let caching = caching.and_then(|n| self.boolean("docker_layer_caching", n));
+                let inner = node.get("resource_class").and_then(|n| n.str());
+                let runner = class.or(inner).is_some_and(|class| class.contains('/'));
+                if image.is_none() && !runner {
+                    let message = "`machine` has no `image`; the default image is used";
+                    self.warn("W_IMAGE", message, node.span);
+                }
+                let moved = ["resource_class", "shell"];
+                let is_moved = |e: &&Entry| moved.contains(&e.key.as_str());
+                let out: Vec<Entry> = entries.iter().filter(is_moved).cloned().collect();
+                let executor = Executor::Machine {
+                    image,
+                    docker_layer_caching: caching.unwrap_or(false),
+                };
+                let kept: Vec<Entry> = entries
+                    .iter()
+                    .filter(|e| !is_moved(e) && !e.value.is_null())
+                    .cloned()
+                    .collect();
+                let kept = if kept.is_empty() {
+                    Value::Bool(true)
+                } else {
+                    Value::Map(kept)
+                };
+                Some((Node::new(kept, node.span), executor, out))
+            }
+            Value::Bad => None,
+            _ => {
+                self.schema(
+                    "`machine` is `true`, an image, or a map with an `image`",
+                    node.span,
+                );
+                None
+            }
+        }
+    }
+
+    /// `macos:`, as processed and as executor.
+    pub(crate) fn macos(&mut self, node: &Ref) -> Option<(Ref, Executor, Vec<Entry>)> {
+        let Some(entries) = node.map() else {
+            if !node.is_bad() {
+                self.schema("`macos` is a map with an `xcode`", node.span);
+            }
+            return None;
+        };
+        self.closed(
+            entries,
+            &["xcode", "code_signing", "resource_class", "shell"],
+        );
+        let Some(xcode) = node.get("xcode").and_then(|n| n.source_text()) else {
+            self.schema("macos: required key [xcode] not found", node.span);
+            return None;
+        };
+        let span = node.span;
+        let moved = |e: &&Entry| e.key == "resource_class" || e.key == "shell";
+        let out = entries.iter().filter(moved).cloned().collect();
+        let kept = vec![entry("xcode", Node::new(Value::Str(xcode.clone()), span))];
+        Some((
+            Node::new(Value::Map(kept), span),
+            Executor::Macos { xcode },
+            out,
+        ))
+    }
+}

@@ -1,0 +1,380 @@
+//! The fields of built-in steps, checked after substitution (language 8.6, 8.7).
+
+use std::rc::Rc;
+
+use capstan_model::Span;
+use capstan_model::plan::{CheckoutMethod, RunStep, Step, StepKind, When};
+
+use super::steps::Expanded;
+use super::{entry, list};
+use crate::compiler::Compiler;
+use crate::yaml::{Entry, Node, Ref, Value};
+
+/// The built-in steps, in the order a reader meets them.
+pub(crate) const BUILT_IN: &[&str] = &[
+    "run",
+    "checkout",
+    "setup_remote_docker",
+    "save_cache",
+    "restore_cache",
+    "deploy",
+    "store_artifacts",
+    "store_test_results",
+    "persist_to_workspace",
+    "attach_workspace",
+    "add_ssh_keys",
+    "when",
+    "unless",
+    "steps",
+    "install_signing_bundle",
+    "with_tool_cache",
+];
+
+const RUN_KEYS: &[&str] = &[
+    "command",
+    "name",
+    "shell",
+    "environment",
+    "background",
+    "working_directory",
+    "no_output_timeout",
+    "when",
+    "max_auto_reruns",
+    "auto_rerun_delay",
+];
+
+/// Fields of the other steps: known ones, required ones.
+fn known(step: &str) -> (&'static [&'static str], &'static [&'static str]) {
+    match step {
+        "checkout" => (&["path", "method", "depth", "name"], &[]),
+        "setup_remote_docker" => (
+            &[
+                "docker_layer_caching",
+                "version",
+                "prefer_same_region",
+                "name",
+            ],
+            &[],
+        ),
+        "save_cache" => (&["paths", "key", "name", "when"], &["paths", "key"]),
+        "restore_cache" => (&["key", "keys", "name", "when"], &[]),
+        "store_artifacts" => (&["path", "destination", "name"], &["path"]),
+        "store_test_results" => (&["path", "name"], &["path"]),
+        "persist_to_workspace" => (&["root", "paths", "name"], &["root", "paths"]),
+        "attach_workspace" => (&["at", "name"], &["at"]),
+        "add_ssh_keys" => (&["fingerprints", "name"], &[]),
+        _ => (&["name"], &[]),
+    }
+}
+
+impl Compiler<'_> {
+    /// A built-in step whose body was substituted.
+    pub(crate) fn built_in(
+        &mut self,
+        name: &str,
+        span: Span,
+        body: Option<&Ref>,
+    ) -> Option<Expanded> {
+        let body = body.filter(|body| !body.is_null());
+        if body.is_some_and(|body| body.is_bad()) {
+            return None;
+        }
+        if name == "run" || name == "deploy" {
+            return self.run(name, span, body);
+        }
+        let (keys, required) = known(name);
+        let entries = match body.map(|body| (&body.value, body)) {
+            None => Vec::new(),
+            Some((Value::Map(entries), _)) => entries.clone(),
+            Some((other, body)) => {
+                let message = format!("the fields of `{name}` are a map, not a {}", other.kind());
+                self.schema(message, body.span);
+                return None;
+            }
+        };
+        let mut fields = Vec::new();
+        for mut field in self.known_only(name, entries, keys) {
+            if matches!(field.key.as_str(), "paths" | "keys" | "fingerprints") {
+                if field.value.str().is_some() {
+                    let message =
+                        format!("`{}` is a list; one string means a list of one", field.key);
+                    self.warn("W_STYLE", message, field.value.span);
+                }
+                let items = self.strings(&field.key, &field.value)?;
+                if items.is_empty() && required.contains(&field.key.as_str()) {
+                    self.schema(
+                        format!("`{}` of {name} is empty", field.key),
+                        field.value.span,
+                    );
+                }
+                field.value = list(&items, field.value.span);
+            }
+            fields.push(field);
+        }
+        let has = |key: &str| fields.iter().any(|e| e.key == key);
+        for key in required.iter().filter(|key| !has(key)) {
+            self.schema(format!("{name}: required key [{key}] not found"), span);
+        }
+        if name == "restore_cache" && !has("key") && !has("keys") {
+            self.schema(
+                "restore_cache: required key [key] or [keys] not found",
+                span,
+            );
+        }
+        let when = self.when(&fields);
+        let display = self.display_name(&fields);
+        let node = Node::new(Value::Map(fields), span);
+        let kind = if name == "checkout" {
+            self.checkout(&node)?
+        } else {
+            let message = format!("the step `{name}` cannot be executed yet");
+            self.unsupported("U_STEP", message, span);
+            StepKind::Other {
+                step: name.to_owned(),
+                fields: node.value.json(),
+            }
+        };
+        let empty = node.map().is_none_or(<[Entry]>::is_empty);
+        let processed = if empty {
+            Node::new(Value::Str(name.to_owned()), span)
+        } else {
+            Node::new(Value::Map(vec![entry(name, node)]), span)
+        };
+        let step = Step {
+            name: display,
+            kind,
+            when,
+            origin: self.written(span),
+        };
+        Some(Expanded {
+            processed,
+            step,
+            built_in: name.to_owned(),
+            span,
+        })
+    }
+
+    fn known_only(&mut self, name: &str, entries: Vec<Entry>, keys: &[&str]) -> Vec<Entry> {
+        let mut kept = Vec::new();
+        for entry in entries {
+            if !keys.contains(&entry.key.as_str()) {
+                let message = format!("`{}` means nothing in a `{name}` step", entry.key);
+                self.warn("W_IGNORED_KEY", message, entry.key_span);
+            } else if !entry.value.is_null() {
+                kept.push(entry);
+            }
+        }
+        kept
+    }
+
+    fn display_name(&mut self, fields: &[Entry]) -> Option<String> {
+        let field = fields.iter().find(|e| e.key == "name")?;
+        field.value.source_text()
+    }
+
+    fn when(&mut self, fields: &[Entry]) -> When {
+        let Some(field) = fields.iter().find(|e| e.key == "when") else {
+            return When::OnSuccess;
+        };
+        match field.value.str() {
+            Some("on_success") => When::OnSuccess,
+            Some("on_fail") => When::OnFail,
+            Some("always") => When::Always,
+            _ => {
+                if !field.value.is_bad() {
+                    let message = "`when` of a step is one of on_success, always, on_fail";
+                    self.schema(message, field.value.span);
+                }
+                When::OnSuccess
+            }
+        }
+    }
+
+    fn checkout(&mut self, node: &Node) -> Option<StepKind> {
+        let path = match node.get("path") {
+            Some(path) => Some(self.string("path", path)?),
+            None => None,
+        };
+        let depth = match node.get("depth").map(|n| (&n.value, n.span)) {
+            None => None,
+            Some((Value::Int(n), span)) => match u32::try_from(*n) {
+                Ok(n) if n > 0 => Some(n),
+                _ => {
+                    self.schema("`depth` is a positive integer", span);
+                    return None;
+                }
+            },
+            Some((_, span)) => {
+                self.schema("`depth` is a positive integer", span);
+                return None;
+            }
+        };
+        let method = match node.get("method").map(|n| (n.str().unwrap_or(""), n.span)) {
+            None | Some(("blobless", _)) => CheckoutMethod::Blobless,
+            Some(("full", _)) => CheckoutMethod::Full,
+            Some(("shallow", _)) => CheckoutMethod::Shallow {
+                depth: depth.unwrap_or(1),
+            },
+            Some((_, span)) => {
+                let message = "Unsupported checkout method: there are blobless, full and shallow";
+                self.schema(message, span);
+                return None;
+            }
+        };
+        if let (Some(_), false) = (depth, matches!(method, CheckoutMethod::Shallow { .. })) {
+            let span = node.get("depth").map_or(node.span, |n| n.span);
+            self.schema("`depth` needs `method: shallow`", span);
+        }
+        Some(StepKind::Checkout { path, method })
+    }
+
+    fn run(&mut self, name: &str, span: Span, body: Option<&Ref>) -> Option<Expanded> {
+        let Some(body) = body else {
+            self.schema(format!("{name}: required key [command] not found"), span);
+            return None;
+        };
+        let entries = match &body.value {
+            Value::Map(entries) => entries.clone(),
+            Value::Seq(_) => {
+                self.schema(
+                    format!("`{name}` is a command or a map, not a list"),
+                    body.span,
+                );
+                return None;
+            }
+            _ => vec![entry("command", Rc::clone(body))],
+        };
+        let mut run = RunStep::default();
+        let mut processed = self.known_only(name, entries, RUN_KEYS);
+        let when = self.when(&processed);
+        let display = self.display_name(&processed);
+        let mut commanded = false;
+        let mut delay = None;
+        for field in &mut processed {
+            let value = Rc::clone(&field.value);
+            match field.key.as_str() {
+                "command" => {
+                    commanded = true;
+                    // `run: 12` and `run: true` are scripts too.
+                    match value.source_text() {
+                        Some(text) => {
+                            field.value = Node::new(Value::Str(text.clone()), value.span);
+                            run.command = text;
+                        }
+                        None if value.is_bad() => return None,
+                        None => {
+                            self.schema("`command` is a string", value.span);
+                            return None;
+                        }
+                    }
+                }
+                "shell" => run.shell = self.shell(&value),
+                "environment" => {
+                    let (map, variables) = self.environment(&value);
+                    field.value = Node::new(Value::Map(map), value.span);
+                    run.environment = variables;
+                }
+                "background" => run.background = self.boolean("background", &value)?,
+                "working_directory" => {
+                    run.working_directory = Some(self.string("working_directory", &value)?);
+                }
+                "no_output_timeout" => match value.str().and_then(duration) {
+                    Some(ms) => run.no_output_timeout_ms = Some(ms),
+                    None if value.is_bad() => return None,
+                    None => {
+                        let message = "`no_output_timeout` is a number with s, m or h: `10m`";
+                        self.schema(message, value.span);
+                    }
+                },
+                "max_auto_reruns" => match &value.value {
+                    Value::Int(n @ 1..=5) => run.max_auto_reruns = u32::try_from(*n).unwrap_or(1),
+                    Value::Bad => return None,
+                    _ => {
+                        let message = "max_auto_reruns must be an integer between 1 and 5";
+                        self.schema(message, value.span);
+                    }
+                },
+                "auto_rerun_delay" => {
+                    delay = Some(value.span);
+                    match value
+                        .str()
+                        .filter(|text| !text.ends_with('h') && !text.contains('.'))
+                    {
+                        Some(text)
+                            if duration(text).is_some_and(|ms| (1..=600_000).contains(&ms)) =>
+                        {
+                            run.auto_rerun_delay_ms = duration(text).unwrap_or(0);
+                        }
+                        _ => {
+                            let message = "`auto_rerun_delay` is `Ns` or `Nm`, at most 10 minutes";
+                            self.schema(message, value.span);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !commanded {
+            self.schema(format!("{name}: required key [command] not found"), span);
+            return None;
+        }
+        if let (Some(at), 0) = (delay, run.max_auto_reruns) {
+            self.schema("`auto_rerun_delay` needs `max_auto_reruns`", at);
+        }
+        if run.background && run.max_auto_reruns > 0 {
+            self.schema(
+                "`max_auto_reruns` does not work with `background: true`",
+                span,
+            );
+        }
+        let kind = if name == "deploy" {
+            self.warn("W_DEPRECATED", "`deploy` is deprecated; use `run`", span);
+            self.unsupported("U_STEP", "the step `deploy` cannot be executed yet", span);
+            let fields = Value::Map(processed.clone()).json();
+            StepKind::Other {
+                step: name.to_owned(),
+                fields,
+            }
+        } else {
+            StepKind::Run(Box::new(run))
+        };
+        let step = Step {
+            name: display,
+            kind,
+            when,
+            origin: self.written(span),
+        };
+        let inner = entry(name, Node::new(Value::Map(processed), span));
+        let processed = Node::new(Value::Map(vec![inner]), span);
+        Some(Expanded {
+            processed,
+            step,
+            built_in: name.to_owned(),
+            span,
+        })
+    }
+}
+
+/// `1.5m` in milliseconds.
+fn duration(text: &str) -> Option<u64> {
+    let (number, unit) = match text.char_indices().last()? {
+        (at, 's') => (text.get(..at)?, 1_000),
+        (at, 'm') => (text.get(..at)?, 60_000),
+        (at, 'h') => (text.get(..at)?, 3_600_000),
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    // Finer than a millisecond means nothing.
+    let mut part = 0;
+    let mut scale = unit;
+    for digit in fraction.chars().take(6) {
+        scale /= 10;
+        part += u64::from(digit.to_digit(10)?) * scale;
+    }
+    whole.checked_mul(unit)?.checked_add(part)
+}

@@ -1,0 +1,167 @@
+//! The processed config as YAML text (language 16.4).
+
+use std::fmt::Write as _;
+
+use crate::yaml::Value;
+
+/// Longest result, in bytes.
+const MAX_RESULT: usize = 32 * 1024 * 1024;
+
+/// Writes a value as a block of YAML; `None` if that is longer than 32 MiB.
+pub(crate) fn text(value: &Value) -> Option<String> {
+    let mut out = String::new();
+    block(&mut out, value, 0);
+    (out.len() <= MAX_RESULT).then_some(out)
+}
+
+fn pad(out: &mut String, indent: usize) {
+    for _ in 0..indent {
+        out.push(' ');
+    }
+}
+
+fn block(out: &mut String, value: &Value, indent: usize) {
+    // Shared nodes are written out each time, so the text is what has to be capped.
+    if out.len() > MAX_RESULT {
+        return;
+    }
+    match value {
+        Value::Map(entries) => {
+            for entry in entries {
+                pad(out, indent);
+                pair(out, &entry.key, &entry.value.value, indent);
+            }
+        }
+        Value::Seq(items) => {
+            for item in items {
+                pad(out, indent);
+                out.push_str("- ");
+                match &item.value {
+                    Value::Map(entries) if !entries.is_empty() => {
+                        for (i, entry) in entries.iter().enumerate() {
+                            if i > 0 {
+                                pad(out, indent + 2);
+                            }
+                            pair(out, &entry.key, &entry.value.value, indent + 2);
+                        }
+                    }
+                    other => {
+                        out.push_str(&inline(other));
+                        out.push('\n');
+                    }
+                }
+            }
+        }
+        other => {
+            pad(out, indent);
+            out.push_str(&inline(other));
+            out.push('\n');
+        }
+    }
+}
+
+fn pair(out: &mut String, key: &str, value: &Value, indent: usize) {
+    out.push_str(&string(key));
+    out.push(':');
+    match value {
+        Value::Map(entries) if !entries.is_empty() => {
+            out.push('\n');
+            block(out, value, indent + 2);
+        }
+        Value::Seq(items) if !items.is_empty() => {
+            out.push('\n');
+            block(out, value, indent + 2);
+        }
+        Value::Str(text) if literal(text) => {
+            out.push_str(match text.ends_with('\n') {
+                true => " |\n",
+                false => " |-\n",
+            });
+            for line in text.lines() {
+                if !line.is_empty() {
+                    pad(out, indent + 2);
+                    out.push_str(line);
+                }
+                out.push('\n');
+            }
+        }
+        other => {
+            out.push(' ');
+            out.push_str(&inline(other));
+            out.push('\n');
+        }
+    }
+}
+
+/// Whether a text reads best, and reads back the same, as a literal block.
+fn literal(text: &str) -> bool {
+    text.trim_end_matches('\n').contains('\n')
+        && !text.ends_with("\n\n")
+        && !text.starts_with([' ', '\n', '\t'])
+        && text.chars().all(|c| {
+            c == '\n'
+                || c == '\t'
+                || (!c.is_control()
+                    && c != '\u{feff}'
+                    && c != '\u{85}'
+                    && c != '\u{2028}'
+                    && c != '\u{2029}')
+        })
+        && !text
+            .lines()
+            .any(|line| line.trim().is_empty() && !line.is_empty())
+}
+
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Str(text) => string(text),
+        Value::Bad | Value::Null => String::from("null"),
+        Value::Seq(items) => {
+            let items: Vec<String> = items.iter().map(|item| inline(&item.value)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Map(entries) => {
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|e| format!("{}: {}", string(&e.key), inline(&e.value.value)))
+                .collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        other => other.text().unwrap_or_default(),
+    }
+}
+
+/// A scalar: plain where it reads back as the same string in any YAML, else in double quotes.
+fn string(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./ ~@+$(){}".contains(c);
+    let plain = text
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '/')
+        && !text.ends_with(' ')
+        && text.chars().all(safe)
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n"
+        );
+    if plain && !text.contains(['{', '}']) {
+        return text.to_owned();
+    }
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}') => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,218 @@
+//! `<< … >>` in a text (language 4): lexed into parts, then joined, or given back with its type.
+
+use crate::expr::{self, Fault, Names};
+use crate::yaml::Value;
+
+/// Longest content of a tag.
+const MAX_TAG: usize = 2048;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Part {
+    Text(String),
+    Tag(String),
+    Open { name: String, wanted: bool },
+    Close(String),
+}
+
+fn fault(message: impl Into<String>) -> Fault {
+    ("E_TEMPLATE", message.into())
+}
+
+fn lex(text: &str) -> Result<Vec<Part>, Fault> {
+    let mut parts = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("\\\\<<") {
+            plain.push('\\');
+            rest = tag(after, &mut plain, &mut parts)?;
+        } else if let Some(after) = rest.strip_prefix("\\<<") {
+            plain.push_str("<<");
+            // The third `<` of a here-string starts no tag.
+            rest = after.strip_prefix('<').map_or(after, |after| {
+                plain.push('<');
+                after
+            });
+        } else if let Some(after) = rest.strip_prefix("<<") {
+            rest = tag(after, &mut plain, &mut parts)?;
+        } else {
+            plain.push(c);
+            rest = rest.get(c.len_utf8()..).unwrap_or("");
+        }
+    }
+    if !plain.is_empty() {
+        parts.push(Part::Text(plain));
+    }
+    Ok(parts)
+}
+
+/// Reads a tag behind its `<<` and returns what follows its `>>`.
+fn tag<'a>(after: &'a str, plain: &mut String, parts: &mut Vec<Part>) -> Result<&'a str, Fault> {
+    let unclosed =
+        || fault("Unclosed '<<' tag: a `<<` that is text is written `\\<<` in version 2.1");
+    let mut quoted = false;
+    let mut escaped = false;
+    let mut end = None;
+    for (i, c) in after.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '>' if !quoted && after.get(i..).is_some_and(|rest| rest.starts_with(">>")) => {
+                end = Some(i);
+                break;
+            }
+            _ => {}
+        }
+    }
+    // A quote that never closes hides the end of its own tag.
+    let end = end.or_else(|| after.find(">>")).ok_or_else(unclosed)?;
+    let content = after.get(..end).unwrap_or("");
+    if content.len() > MAX_TAG {
+        return Err(fault(format!("a tag holds at most {MAX_TAG} characters")));
+    }
+    if content.contains("<<") {
+        return Err(unclosed());
+    }
+    if !plain.is_empty() {
+        parts.push(Part::Text(std::mem::take(plain)));
+    }
+    let content = content.trim();
+    let named = |rest: &str| rest.trim().to_owned();
+    parts.push(match content.chars().next() {
+        None => return Err(fault("Expected expression between << and >>")),
+        Some('#') => Part::Open {
+            name: named(content.trim_start_matches('#')),
+            wanted: true,
+        },
+        Some('^') => Part::Open {
+            name: named(content.trim_start_matches('^')),
+            wanted: false,
+        },
+        Some('/') if !content.trim_start_matches('/').contains('/') => {
+            Part::Close(named(content.trim_start_matches('/')))
+        }
+        Some(_) => Part::Tag(content.to_owned()),
+    });
+    Ok(after.get(end + 2..).unwrap_or(""))
+}
+
+fn value(content: &str, names: &mut impl Names) -> Result<Value, Fault> {
+    // A parameter whose name does not fit the grammar can still stand alone.
+    let odd = content.starts_with("parameters.") && content.contains(|c: char| !c.is_ascii());
+    if odd {
+        return names.value(content);
+    }
+    expr::evaluate(content, names).map_err(|(code, message)| {
+        let bare = !content.contains(|c: char| c.is_whitespace() || "\"'&|=<>!()/".contains(c));
+        if bare && code == "E_EXPR" {
+            ("E_TEMPLATE", message)
+        } else {
+            (code, message)
+        }
+    })
+}
+
+/// The value of a text with tags. One whole tag keeps its type, which the second value says.
+pub(crate) fn render(text: &str, names: &mut impl Names) -> Result<(Value, bool), Fault> {
+    let parts = lex(text)?;
+    if let [Part::Tag(content)] = parts.as_slice() {
+        return Ok((value(content, names)?, true));
+    }
+    let mut out = String::new();
+    // Open sections with whether what is in them is kept.
+    let mut open: Vec<(String, bool)> = Vec::new();
+    for part in parts {
+        let kept = open.iter().all(|(_, kept)| *kept);
+        match part {
+            Part::Text(text) if kept => out.push_str(&text),
+            Part::Tag(content) if kept => {
+                let value = value(&content, names)?;
+                match (&value, value.text()) {
+                    (_, Some(text)) => out.push_str(&text),
+                    (Value::Bad, _) => return Ok((Value::Bad, false)),
+                    _ => {
+                        let kind = value.kind();
+                        return Err(fault(format!(
+                            "`{content}` is a {kind}, which cannot be embedded in a string"
+                        )));
+                    }
+                }
+            }
+            Part::Open { name, wanted } => {
+                let holds = value(&name, names)?.truthy();
+                open.push((name, holds == wanted));
+            }
+            Part::Close(name) => match open.pop() {
+                Some((started, _)) if started == name => {}
+                _ => return Err(fault("Expected section end tag to match start tag")),
+            },
+            Part::Text(_) | Part::Tag(_) => {}
+        }
+    }
+    if open.is_empty() {
+        Ok((Value::Str(out), false))
+    } else {
+        Err(fault("Unclosed section, expected '<</'"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, Names, Value, render};
+
+    struct Table;
+
+    impl Names for Table {
+        fn value(&mut self, name: &str) -> Result<Value, Fault> {
+            match name {
+                "n" => Ok(Value::Int(4)),
+                "yes" => Ok(Value::Bool(true)),
+                "s" => Ok(Value::Str("<< n >>".to_owned())),
+                "list" => Ok(Value::Seq(Vec::new())),
+                _ => Err(("E_PARAM_UNDECLARED", name.to_owned())),
+            }
+        }
+    }
+
+    #[test]
+    fn tags_keep_types_or_become_text() {
+        let table: &[(&str, &str, &str)] = &[
+            ("<< n >>", "integer", "4"),
+            (" << n >>", "string", " 4"),
+            ("<<n>><<yes>>", "string", "4true"),
+            ("<< s >>!", "string", "<< n >>!"),
+            ("a \\<< b", "string", "a << b"),
+            ("a \\\\<<n>>", "string", "a \\4"),
+            ("read \\<<<\"$y\"", "string", "read <<<\"$y\""),
+            ("a >> b", "string", "a >> b"),
+            ("<<# yes >>a<</ yes >><<^ yes >>b<</ yes >>", "string", "a"),
+            ("<< n > 3 and \"x>>y\" >>", "string", "x>>y"),
+            ("<< list >>", "list", ""),
+        ];
+        for (text, kind, shown) in table {
+            let (value, _) = render(text, &mut Table).unwrap();
+            assert_eq!(
+                (value.kind(), value.text().unwrap_or_default().as_str()),
+                (*kind, *shown),
+                "{text}"
+            );
+        }
+        let table = [
+            ("<< n", "E_TEMPLATE", "Unclosed '<<' tag"),
+            ("<<  >>", "E_TEMPLATE", "Expected expression"),
+            ("<< list >>x", "E_TEMPLATE", "cannot be embedded"),
+            ("<<# yes >>a", "E_TEMPLATE", "Unclosed section"),
+            ("<<# yes >>a<</ n >>", "E_TEMPLATE", "match start tag"),
+            ("<< nope >>", "E_PARAM_UNDECLARED", "nope"),
+            ("<< yes && n >>", "E_EXPR", "and"),
+        ];
+        for (text, code, words) in table {
+            let (found, message) = render(text, &mut Table).unwrap_err();
+            assert!(
+                found == code && message.contains(words),
+                "{text}: {found} {message}"
+            );
+        }
+    }
+}
