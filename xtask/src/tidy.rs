@@ -14,7 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("scm", &["model"]),
     ("sys", &[]),
     ("agent", &["model", "sys"]),
-    ("runner", &["model", "client", "sys"]),
+    ("runner", &["model", "client"]),
     ("store", &["model", "engine"]),
     ("server", &["model", "config", "engine", "store", "scm"]),
     (

@@ -1,0 +1,121 @@
+//! What is wrong is said once, at its place, with everything else that is wrong; and soon.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot build its own input has to fail"
+)]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use capstan_config::{Compiled, Diagnostic, Sources, compile};
+use capstan_model::Trigger;
+use capstan_model::source::line_column;
+use capstan_model::trigger::{Project, Revision, Selection, TriggerKind};
+
+fn found(text: &str) -> (Sources, Vec<Diagnostic>) {
+    let sources = Sources::new(".circleci/config.yml", text);
+    let trigger = Trigger {
+        pipeline: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
+        number: 1,
+        actor: String::from("ada"),
+        kind: TriggerKind::CommandLine,
+        received_at_ms: 0,
+        project: Project::default(),
+        revision: Revision {
+            branch: Some(String::from("main")),
+            ..Revision::default()
+        },
+        parameters: BTreeMap::new(),
+        selection: Selection::default(),
+        values: BTreeMap::new(),
+    };
+    match compile(&sources, &trigger) {
+        Compiled::Done { diagnostics, .. } => (sources, diagnostics),
+        Compiled::Missing(names) => panic!("asks for {names:?}"),
+    }
+}
+
+const MANY: &str = "version: 2.1
+commands:
+  greet:
+    parameters: {to: {type: string}}
+    steps: [{run: echo << parameters.too >>}]
+jobs:
+  one: {docker: [{image: a}], steps: [{greet: {to: 3.8}}, chekout]}
+  two: {dokcer: [{image: a}], steps: [checkout]}
+workflows:
+  w:
+    jobs:
+      - one
+      - three: {requires: [one]}
+";
+
+#[test]
+fn mistakes_in_different_places_are_all_reported_in_file_order() {
+    let (_, found) = found(MANY);
+    let told: Vec<(u32, &str)> = found
+        .iter()
+        .map(|d| (line_column(MANY, d.span.start).0, d.code))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (5, "E_PARAM_UNDECLARED"),
+            (7, "E_PARAM_TYPE"),
+            (7, "E_UNKNOWN_COMMAND"),
+            (8, "E_SCHEMA"),
+            (8, "E_SCHEMA"),
+            (13, "E_UNKNOWN_JOB"),
+        ]
+    );
+}
+
+#[test]
+fn a_finding_is_drawn_with_its_calls_and_its_mend() {
+    let (sources, found) = found(MANY);
+    let typed = found.iter().find(|d| d.code == "E_PARAM_TYPE").unwrap();
+    let drawn = typed.render(&sources, false);
+    for part in [
+        "error[E_PARAM_TYPE]: Type error for argument to",
+        ".circleci/config.yml:7:",
+        "enclose it in quotes: \"3.8\"",
+        "calling workflow: 'w'",
+        "calling command: 'greet'",
+    ] {
+        assert!(drawn.contains(part), "no {part:?} in\n{drawn}");
+    }
+    let json = typed.to_json(&sources);
+    assert_eq!(
+        (&json["severity"], &json["line"]),
+        (&"error".into(), &7.into())
+    );
+}
+
+#[test]
+fn bombs_are_one_finding_within_a_second() {
+    let mut aliases = String::from("version: 2.1\na0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for i in 1..12 {
+        let before = i - 1;
+        let nine = vec![format!("*a{before}"); 9].join(", ");
+        aliases.push_str(&format!("a{i}: &a{i} [{nine}]\n"));
+    }
+    let deep = format!("a: {}", "[".repeat(100_000));
+    let long = format!("version: 2.1\n# {}\n", "x".repeat(4 * 1024 * 1024));
+    // The YAML reader itself stops at nesting far beyond ours.
+    for (text, code) in [
+        (aliases, "E_LIMIT"),
+        (deep, "E_YAML"),
+        (
+            format!("a: {}{}", "[".repeat(70), "]".repeat(70)),
+            "E_LIMIT",
+        ),
+        (long, "E_LIMIT"),
+    ] {
+        let start = Instant::now();
+        let (_, found) = found(&text);
+        let codes: Vec<&str> = found.iter().map(|d| d.code).collect();
+        assert_eq!(codes, [code]);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}
