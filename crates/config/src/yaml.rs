@@ -225,6 +225,23 @@ fn fail(code: &'static str, message: impl Into<String>, span: Span) -> Box<Diagn
     Box::new(Diagnostic::error(code, message.into(), span))
 }
 
+/// What the parser says, without its own idea of the place, and how the two classic mistakes are mended.
+fn not_yaml(said: &str, span: Span) -> Box<Diagnostic> {
+    let what = said.split(" at char ").next().unwrap_or(said);
+    let mut diagnostic = Diagnostic::error("E_YAML", format!("this is not YAML: {what}"), span);
+    if what.contains("mapping values are not allowed") {
+        diagnostic.help.push(String::from(
+            "a text with a colon and a blank in it wants quotes: run: \"echo: hi\"",
+        ));
+    }
+    if what.contains("flow") {
+        diagnostic.help.push(String::from(
+            "inside [ ] and { } a text with braces or commas wants quotes: key: \"{{ .Branch }}\"",
+        ));
+    }
+    Box::new(diagnostic)
+}
+
 /// Parses the one document of `text`. Mistakes that leave the rest readable are pushed to `found`.
 pub(crate) fn parse(
     file: FileId,
@@ -250,11 +267,7 @@ pub(crate) fn parse(
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let start = boundary(text, offset(error.marker().byte_offset(), text));
-            fail(
-                "E_YAML",
-                format!("this is not YAML: {error}"),
-                at(start, start),
-            )
+            not_yaml(&error.to_string(), at(start, start))
         })?;
         let (start, end) = span.byte_range().map_or((0, 0), |range| {
             (
