@@ -43,17 +43,20 @@ pub async fn choose(
             machine: Some(host),
         });
     }
-    // This very program is the agent: it is static, and runs in any container.
-    let agent = std::env::current_exe()
-        .map_err(|error| Failure::setup(format!("this program cannot find itself: {error}")))?;
+    let agent = capstan_runner::agent_bin::agent()
+        .map_err(|error| Failure::setup(format!("there is no agent for containers: {error}")))?;
     let settings = DockerSettings {
         run: directory
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned(),
-        agent,
-        agent_args: vec![String::from("agent")],
+        agent: agent.program,
+        agent_args: agent
+            .args
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
     };
     match DockerExecutor::connect(settings).await {
         Ok(docker) => Ok(Executors {

@@ -191,6 +191,14 @@ impl DockerExecutor {
         );
         let ours = |volume: bollard::models::Volume| volume.labels.contains_key("capstan.agent");
         if !(filled.is_ok_and(ours) && marked.is_ok()) {
+            // A marker without its volume would vouch for one that is filled halfway.
+            let _ = self
+                .docker
+                .remove_volume(
+                    &marker,
+                    None::<bollard::query_parameters::RemoveVolumeOptions>,
+                )
+                .await;
             self.fill(&name, &digest, image, bytes).await?;
             self.create_volume(&marker, &digest).await?;
         }
