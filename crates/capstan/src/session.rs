@@ -469,6 +469,10 @@ pub fn print_output(
             .map_err(server_failed)?;
         from += bytes.len() as u64;
         let mut text = Vec::with_capacity(bytes.len());
+        if bytes.is_empty() && raw {
+            // Byte for byte what was stored, an open last line included.
+            return Ok(());
+        }
         if bytes.is_empty() {
             clean.reset(&mut text);
             if last != b'\n' {

@@ -25,6 +25,8 @@ const RENEW_WAIT_MS: u64 = 10_000;
 const CANCEL_SLACK: Duration = Duration::from_secs(5);
 /// How long to wait for the cause when an agent's stream has ended.
 const CAUSE: Duration = Duration::from_secs(5);
+/// How long an agent may take to read the last word.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How long an agent may take to say hello.
 const HELLO: Duration = Duration::from_secs(60);
 /// Sources go to the agent in frames of this size.
@@ -42,6 +44,7 @@ pub(crate) async fn run(
     };
     let (wish, wishes) = watch::channel(Wish::Go);
     let heartbeat = tokio::spawn(heartbeat(Arc::clone(inner), claimed, wish.clone()));
+    let stopped = wish.clone();
     let uplink = Uplink::open(Arc::clone(inner), claimed, wish);
     let mut relay = Relay {
         inner: Arc::clone(inner),
@@ -52,11 +55,13 @@ pub(crate) async fn run(
         steps: HashMap::new(),
         events: Vec::new(),
     };
-    tokio::select! {
-        () = relay.run(wishes) => {}
-        // The runner stops: whatever is under way ends with its place.
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+    // The runner stops: whatever is under way ends with its place, and nobody is told.
+    let stopping = tokio::spawn(async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+        hear(&stopped, Wish::Drop);
+    });
+    relay.run(wishes).await;
+    stopping.abort();
     heartbeat.abort();
 }
 
@@ -113,7 +118,7 @@ impl Relay {
         let mut place = None;
         let outcome = tokio::select! {
             outcome = self.spin_up(&mut place) => outcome,
-            wish = wished(&mut wishes) => Err(canceled(wish)),
+            wish = wished(&mut wishes, Wish::Go) => Err(canceled(wish)),
         };
         let mut stream = None;
         let end = match outcome {
@@ -135,7 +140,8 @@ impl Relay {
             self.uplink.flush().await;
         }
         if let Some(writer) = stream {
-            goodbye(&writer).await;
+            // An agent that does not read is not waited for: its place ends it.
+            let _ = tokio::time::timeout(GOODBYE, goodbye(&writer)).await;
         }
         if let Some(place) = place {
             place.stop().await;
@@ -243,6 +249,7 @@ impl Relay {
             }
         });
         let mut deadline = None;
+        let mut known = Wish::Go;
         let mut reader = stream.reader;
         let mut frames = FrameReader::default();
         let mut buffer = vec![0; 256 << 10];
@@ -266,15 +273,20 @@ impl Relay {
                         }
                     }
                 }
-                wish = wished(wishes), if deadline.is_none() => match wish {
-                    Wish::Drop => break None,
-                    _ => {
-                        let grace_ms = self.inner.settings.cancel_grace_ms;
-                        send(&writer, &Frame::Runner(RunnerMessage::Cancel { grace_ms })).await;
-                        let limit = Duration::from_millis(grace_ms) + CANCEL_SLACK;
-                        deadline = Some(tokio::time::Instant::now() + limit);
+                wish = wished(wishes, known) => {
+                    if wish == Wish::Drop {
+                        break None;
                     }
-                },
+                    known = wish;
+                    let grace_ms = self.inner.settings.cancel_grace_ms;
+                    let limit = Duration::from_millis(grace_ms) + CANCEL_SLACK;
+                    deadline = Some(tokio::time::Instant::now() + limit);
+                    // Not waited for: an agent that does not read is ended by the deadline.
+                    let writer = Arc::clone(&writer);
+                    tokio::spawn(async move {
+                        send(&writer, &Frame::Runner(RunnerMessage::Cancel { grace_ms })).await;
+                    });
+                }
                 () = sleep_until(limit) => {
                     break Some(match deadline {
                         Some(_) => TaskOutcome::Canceled,
@@ -541,12 +553,10 @@ async fn send_source(
     Ok(())
 }
 
-/// Waits until the server wants something.
-async fn wished(wishes: &mut watch::Receiver<Wish>) -> Wish {
-    let wish = wishes
-        .wait_for(|wish| *wish != Wish::Go)
-        .await
-        .map(|wish| *wish);
+/// Waits until the server wants something, and something else than is known.
+async fn wished(wishes: &mut watch::Receiver<Wish>, known: Wish) -> Wish {
+    let new = |wish: &Wish| *wish != Wish::Go && *wish != known;
+    let wish = wishes.wait_for(new).await.map(|wish| *wish);
     match wish {
         Ok(wish) => wish,
         // Nobody is left to wish for anything.
