@@ -145,7 +145,6 @@ impl Session {
             capacity,
             docker: executors.docker,
             machine: executors.machine,
-            spool_dir: self.run.directory.join("spool"),
             cancel_grace_ms: CANCEL_GRACE_MS,
         });
         let stopped = self.stop.subscribe();

@@ -1,5 +1,5 @@
 //! The places where tasks run. An executor prepares, starts, watches and stops them; what happens
-//! inside is the agent's business. Every executor passes the suite in `contract.rs`.
+//! inside is the agent's business.
 
 pub mod docker;
 pub mod host;

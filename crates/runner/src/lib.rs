@@ -43,8 +43,6 @@ pub struct RunnerSettings {
     pub docker: Option<Arc<dyn Executor>>,
     /// Places for `machine:` jobs.
     pub machine: Option<Arc<dyn Executor>>,
-    /// For output that the server cannot take at once.
-    pub spool_dir: PathBuf,
     /// Milliseconds between TERM and KILL when a task is canceled.
     pub cancel_grace_ms: u64,
 }
