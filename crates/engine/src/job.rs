@@ -68,7 +68,10 @@ impl JobState {
         let next = match (self, how) {
             (Self::Blocked, JobMove::Hold) => Self::OnHold,
             (Self::Blocked, JobMove::Wait) => Self::Waiting,
-            (Self::Blocked | Self::Waiting | Self::Preparing, JobMove::Queue) => Self::Queued,
+            // From `Queued`: another node of the same job was lost as well.
+            (Self::Blocked | Self::Waiting | Self::Queued | Self::Preparing, JobMove::Queue) => {
+                Self::Queued
+            }
             (
                 Self::Blocked,
                 JobMove::End(status @ (S::Success | S::NotRun | S::Canceled | S::Unauthorized)),

@@ -100,6 +100,9 @@ impl World {
         let stale = self.is_stale(&event);
         let (delta, effects) = match self.pipeline.apply(self.now_ms, &event) {
             Ok(change) => change,
+            Err(error) if self.must_be_taken(&event) => {
+                return Err(format!("refused: {error}\nby {event:?}"));
+            }
             Err(_) => return Ok(false),
         };
         if stale {
@@ -143,6 +146,18 @@ impl World {
         {
             self.granted.push(*first);
         }
+    }
+
+    /// The word of the valid claim about the end of its task is never refused: nobody says it again.
+    fn must_be_taken(&self, event: &Event) -> bool {
+        let ends = matches!(
+            event,
+            Event::TaskFinished { .. }
+                | Event::TimerFired {
+                    timer: Timer::Lease { .. }
+                }
+        );
+        ends && !self.is_stale(event)
     }
 
     /// A message with the epoch of a claim that is not the valid one.
