@@ -71,7 +71,7 @@ impl Process {
             // A group of its own is all that is needed, and keeps the cheap way of starting.
             None => drop(command.process_group(0)),
         }
-        let child = command.spawn()?;
+        let child = reaper::spawn(&mut command)?;
         // Our ends of the pipe go with the command, so that the pipe can end.
         drop(command);
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

@@ -2,6 +2,9 @@
 //! a double fork, is its descendant and cannot get away from it.
 
 use std::fs;
+use std::io;
+use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{
@@ -10,6 +13,25 @@ use rustix::process::{
 
 /// How long processes may take to die of SIGKILL. Only one that hangs in the kernel takes longer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the agent is ending: nothing may be started any more.
+static ENDING: Mutex<bool> = Mutex::new(false);
+
+/// Starts a child, unless the agent is ending.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    // Held while starting, so that the end either waits for this child or keeps it from being.
+    let ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if *ending {
+        return Err(io::Error::other("the runner is gone"));
+    }
+    command.spawn()
+}
+
+/// Ends everything for good: from here on nothing is started.
+pub(crate) fn end() {
+    *ENDING.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    kill_all();
+}
 
 /// Sends a signal to every descendant.
 pub(crate) fn signal_all(signal: Signal) {

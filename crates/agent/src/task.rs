@@ -90,7 +90,7 @@ pub(crate) fn main() -> ExitCode {
     let _ = capstan_sys::set_non_dumpable();
     // A stream over standard input cannot come back, so its end is the end of the job.
     let lost = || {
-        reaper::kill_all();
+        reaper::end();
         // Whoever would have removed the place is gone.
         if let Some(place) = std::env::var_os("CAPSTAN_PLACE") {
             let _ = std::fs::remove_dir_all(place);
@@ -205,9 +205,12 @@ impl Task {
         for name in ["circleci", "circleci-agent"] {
             symlink(&program, bin.join(name))?;
         }
-        let path = self.environment.get("PATH").unwrap_or_default();
+        let path = self
+            .environment
+            .get("PATH")
+            .unwrap_or_else(|| String::from("/usr/local/bin:/usr/bin:/bin"));
         self.environment
-            .set("PATH", format!("{path}:{}", bin.display()));
+            .set("PATH", format!("{}:{path}", bin.display()));
         Ok(())
     }
 

@@ -69,7 +69,7 @@ fn unpack_as_user(task: &Task, mut incoming: impl io::Read, folder: &Path) -> io
     if let Some(user) = &task.user {
         capstan_sys::run_as(&mut command, user.ids.clone());
     }
-    let mut child = command.spawn()?;
+    let mut child = crate::reaper::spawn(&mut command)?;
     let copied = match child.stdin.take() {
         Some(mut stdin) => io::copy(&mut incoming, &mut stdin),
         None => Ok(0),
