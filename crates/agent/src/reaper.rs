@@ -45,15 +45,18 @@ pub(crate) fn kill_all() {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_micros(100);
     loop {
-        // A process may start another one while we look; so until nobody is there.
-        let alive = descendants();
-        if alive.is_empty() {
-            return;
-        }
-        for pid in alive {
+        // The list may miss a process that is changing its parent just now; so only the kernel's word
+        // that there is no child any more ends this.
+        for pid in descendants() {
             let _ = kill_process(pid, Signal::KILL);
         }
-        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
         if Instant::now() > deadline {
             return;
         }
