@@ -22,7 +22,7 @@ mod yaml;
 use capstan_model::{Plan, Trigger};
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use sources::Sources;
+pub use sources::{Orb, Sources};
 
 /// What a compilation gives.
 #[derive(Debug)]
@@ -35,7 +35,9 @@ pub enum Compiled {
         /// Everything found, in file order.
         diagnostics: Vec<Diagnostic>,
     },
-    /// These orbs are needed; add them to the sources and compile again.
+    /// These orbs are needed, each reference once, as written but with its tags replaced: add an answer
+    /// for each to the sources and compile again. An orb may import further ones, so this can happen
+    /// more than once; an answered reference is never asked for again.
     Missing(Vec<String>),
 }
 

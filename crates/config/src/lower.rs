@@ -116,6 +116,7 @@ impl Compiler<'_> {
             processed,
             origins: Origins::default(),
             setup: false,
+            orbs: Vec::new(),
         })
     }
 

@@ -17,6 +17,20 @@ pub struct Plan {
     pub origins: Origins,
     /// Whether this is a setup config (language 14).
     pub setup: bool,
+    /// The orbs it was made with, in the order they were needed.
+    #[serde(default)]
+    pub orbs: Vec<PinnedOrb>,
+}
+
+/// An orb as one compilation used it. A rerun runs the stored plan, and so the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedOrb {
+    /// As written, with its tags replaced: `circleci/node@5`, a URL.
+    pub reference: String,
+    /// What it resolved to: `circleci/node@5.2.0`, a URL.
+    pub exact: String,
+    /// SHA-256 of its text.
+    pub digest: crate::ids::Digest,
 }
 
 /// A graph of jobs.
