@@ -1,12 +1,13 @@
 //! Definitions of the config: commands, executors, jobs and pipeline parameters, with their shape
 //! checked. Their fields stay nodes until a call gives their tags a meaning.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use capstan_model::Span;
-use indexmap::IndexMap;
 
 use crate::compiler::Compiler;
+use crate::space::SpaceId;
 use crate::yaml::{Entry, Ref, Value};
 
 pub(crate) mod parameter;
@@ -16,7 +17,10 @@ pub(crate) use parameter::{Parameter, Parameters};
 /// A named command, executor or job.
 #[derive(Debug)]
 pub(crate) struct Definition {
+    /// Its own name, without an orb's.
     pub(crate) name: String,
+    /// Where it was written.
+    pub(crate) space: SpaceId,
     pub(crate) span: Span,
     pub(crate) node: Ref,
     pub(crate) parameters: Parameters,
@@ -25,12 +29,37 @@ pub(crate) struct Definition {
 }
 
 /// The three tables of definitions.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Command,
     Executor,
     Job,
 }
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Command, Self::Executor, Self::Job];
+
+    /// As messages name one of them.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Executor => "executor",
+            Self::Job => "job",
+        }
+    }
+
+    /// The key of a config that holds them.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Command => "commands",
+            Self::Executor => "executors",
+            Self::Job => "jobs",
+        }
+    }
+}
+
+/// The keys that say where a job runs.
+pub(crate) const PLACES: [&str; 3] = ["docker", "machine", "macos"];
 
 const COMMAND_KEYS: &[&str] = &["steps", "parameters", "description"];
 pub(crate) const EXECUTOR_KEYS: &[&str] = &[
@@ -44,7 +73,7 @@ pub(crate) const EXECUTOR_KEYS: &[&str] = &[
     "parameters",
     "description",
 ];
-const JOB_KEYS: &[&str] = &[
+pub(crate) const JOB_KEYS: &[&str] = &[
     "type",
     "description",
     "parameters",
@@ -75,6 +104,28 @@ const INVOCATION_KEYS: &[&str] = &[
     "max_auto_reruns",
     "serial-group",
     "name",
+    "override-with",
+];
+
+/// Keys whose null says something.
+const NULL_MEANS: &[&str] = &["default", "when", "unless", "condition", "value"];
+
+/// Keys that only version 2.1 knows.
+const NEEDS_2_1: &[&str] = &[
+    "orbs",
+    "commands",
+    "executors",
+    "executor",
+    "parameters",
+    "job-groups",
+    "setup",
+    "when",
+    "unless",
+    "matrix",
+    "name",
+    "pre-steps",
+    "post-steps",
+    "serial-group",
     "override-with",
 ];
 
@@ -112,82 +163,106 @@ pub(crate) fn suggest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Opt
 }
 
 impl Compiler<'_> {
-    /// Reports keys that a closed map does not have; true if there are none.
+    /// Reports keys that a closed map does not have; true if there are none. Version 2 ignores them
+    /// (language 2.6, 18.1).
     pub(crate) fn closed(&mut self, entries: &[Entry], permitted: &[&str]) -> bool {
         let mut fine = true;
-        for entry in entries
-            .iter()
-            .filter(|entry| !permitted.contains(&entry.key.as_str()))
-        {
+        for entry in entries {
+            let key = entry.key.as_str();
+            if permitted.contains(&key) {
+                if entry.value.is_null() && !NULL_MEANS.contains(&key) {
+                    let message = format!("[{key}] is empty, which is as if it were not there");
+                    self.warn("W_EMPTY", message, entry.key_span);
+                }
+                continue;
+            }
+            if self.v2 {
+                self.ignored_in_2(entry);
+                continue;
+            }
             fine = false;
             let message = format!(
-                "extraneous key [{}] is not permitted; permitted are {}",
-                entry.key,
+                "extraneous key [{key}] is not permitted; permitted are {}",
                 permitted.join(", ")
             );
-            let help = if INVOCATION_KEYS.contains(&entry.key.as_str()) {
-                Some(format!(
-                    "`{}` belongs to the job's entry in a workflow",
-                    entry.key
-                ))
+            let help = if INVOCATION_KEYS.contains(&key) {
+                Some(format!("`{key}` belongs to the job's entry in a workflow"))
             } else {
-                suggest(&entry.key, permitted.iter().copied())
+                suggest(key, permitted.iter().copied())
             };
             self.error_help("E_SCHEMA", message, entry.key_span, help);
         }
         fine
     }
 
-    /// Reads a table of definitions.
-    pub(crate) fn definitions(
-        &mut self,
-        node: &Ref,
-        kind: Kind,
-    ) -> IndexMap<String, Rc<Definition>> {
-        let mut table = IndexMap::new();
-        let what = match kind {
-            Kind::Command => "commands",
-            Kind::Executor => "executors",
-            Kind::Job => "jobs",
-        };
-        let Some(entries) = node.map() else {
-            self.schema(
-                format!("`{what}` is a map of names, not a {}", node.value.kind()),
-                node.span,
-            );
-            return table;
-        };
-        let mut lower: IndexMap<String, Span> = IndexMap::new();
-        for entry in entries {
-            let mut definition = self.definition(entry, kind);
-            if !self.name_fits(entry, kind) {
-                definition.broken = true;
+    /// Warns of a key that version 2 of the language does not know.
+    pub(crate) fn ignored_in_2(&mut self, entry: &Entry) {
+        let message = format!(
+            "[{}] means nothing here in version 2, and is ignored",
+            entry.key
+        );
+        let help = NEEDS_2_1
+            .contains(&entry.key.as_str())
+            .then(|| format!("`{}` needs `version: 2.1`", entry.key));
+        self.warn_help("W_UNKNOWN_KEY", message, entry.key_span, help);
+    }
+
+    /// Reads the tables of a config or of an orb into its space; shapes are looked at later.
+    pub(crate) fn tables(&mut self, space: SpaceId, root: &Ref) {
+        for kind in Kind::ALL {
+            if self.v2 && kind != Kind::Job {
+                continue;
             }
-            if kind == Kind::Job {
-                match lower.get(&entry.key.to_lowercase()) {
-                    Some(_) => self.error(
-                        "E_DUP",
-                        format!(
-                            "two jobs are called {} but for upper and lower case",
-                            entry.key
-                        ),
-                        entry.key_span,
-                    ),
-                    None => {
-                        lower.insert(entry.key.to_lowercase(), entry.key_span);
-                    }
+            let Some(node) = root.get(kind.key()) else {
+                continue;
+            };
+            let Some(entries) = node.map() else {
+                if !node.is_bad() {
+                    let message = format!(
+                        "`{}` is a map of names, not a {}",
+                        kind.key(),
+                        node.value.kind()
+                    );
+                    self.schema(message, node.span);
                 }
+                continue;
+            };
+            if let Some(there) = self.spaces.get_mut(space.0 as usize) {
+                there.write(kind, entries);
             }
-            table.insert(entry.key.clone(), Rc::new(definition));
+            if kind == Kind::Job && !space.is_orb() {
+                self.twice(entries);
+            }
         }
-        table
+    }
+
+    /// Reports jobs whose names differ by case only (language 2.3).
+    fn twice(&mut self, entries: &[Entry]) {
+        let mut lower: HashMap<String, Span> = HashMap::new();
+        for entry in entries {
+            if let Some(first) = lower.insert(entry.key.to_lowercase(), entry.key_span) {
+                let message = format!(
+                    "two jobs are called {} but for upper and lower case",
+                    entry.key
+                );
+                let mut diagnostic = crate::Diagnostic::error("E_DUP", message, entry.key_span);
+                diagnostic
+                    .labels
+                    .push((first, String::from("the other one")));
+                diagnostic
+                    .help
+                    .push(String::from("give one of them another name"));
+                self.report(diagnostic);
+            }
+        }
     }
 
     fn name_fits(&mut self, entry: &Entry, kind: Kind) -> bool {
         let name = &entry.key;
         let mut chars = name.chars();
         if kind == Kind::Job {
-            if name.is_empty() || name.contains('/') {
+            // What was processed keeps the names of orb jobs (language 12.9), and is version 2.
+            if name.is_empty() || (name.contains('/') && !self.v2) {
                 self.schema(
                     format!("a job cannot be called [{name}]: `/` is for orbs"),
                     entry.key_span,
@@ -196,7 +271,7 @@ impl Compiler<'_> {
             }
             let usual = chars.next().is_some_and(|c| c.is_ascii_alphabetic())
                 && chars.all(|c| c.is_ascii_alphanumeric() || " _-".contains(c));
-            if !usual {
+            if !usual && !self.v2 {
                 self.warn(
                     "W_NAME",
                     format!("[{name}] is an unusual name of a job"),
@@ -217,16 +292,19 @@ impl Compiler<'_> {
         fits
     }
 
-    fn definition(&mut self, entry: &Entry, kind: Kind) -> Definition {
+    /// An element with its shape looked at.
+    pub(crate) fn definition(&mut self, entry: &Entry, kind: Kind, space: SpaceId) -> Definition {
         let node = Rc::clone(&entry.value);
         let mut definition = Definition {
             name: entry.key.clone(),
+            space,
             span: entry.key_span,
             node,
             parameters: Parameters::new(),
             broken: false,
         };
         let before = self.errors();
+        self.name_fits(entry, kind);
         match &entry.value.value {
             Value::Map(entries) => {
                 let permitted = match kind {
@@ -235,21 +313,18 @@ impl Compiler<'_> {
                     Kind::Job => JOB_KEYS,
                 };
                 self.closed(entries, permitted);
-                if let Some(parameters) = entry.value.get("parameters") {
+                if let Some(parameters) = entry.value.get("parameters").filter(|_| !self.v2) {
                     definition.parameters = self.parameters(parameters, Some(kind));
                 }
-                if let Some(reserved) = reserved(&definition.parameters, kind) {
-                    let message =
-                        format!("Parameters {reserved} are reserved parameter names in build jobs");
-                    self.error("E_PARAM_RESERVED", message, entry.key_span);
-                }
+                self.reserved(entry, &definition.parameters, kind, space);
                 self.body(entry, kind);
             }
             // An alias of an orb's element, or of another executor.
             Value::Str(target) if kind == Kind::Executor || target.contains('/') => {}
             Value::Bad => definition.broken = true,
             other => {
-                let message = format!("[{}] is a map, not a {}", entry.key, other.kind());
+                let (word, kind) = (kind.word(), other.kind());
+                let message = format!("the {word} [{}] is a map, not a {kind}", entry.key);
                 self.schema(message, entry.key_span);
             }
         }
@@ -260,42 +335,76 @@ impl Compiler<'_> {
     fn body(&mut self, entry: &Entry, kind: Kind) {
         let node = &entry.value;
         let name = &entry.key;
-        let places = ["docker", "machine", "macos"];
-        let given: Vec<&str> = places
-            .into_iter()
-            .filter(|key| {
-                node.get(key)
-                    .is_some_and(|n| !matches!(n.value, Value::Bool(false)))
-            })
+        let given: Vec<&Entry> = PLACES
+            .iter()
+            .filter_map(|key| node.entry(key))
+            .filter(|e| !e.value.is_null() && !matches!(e.value.value, Value::Bool(false)))
             .collect();
-        if kind != Kind::Command && given.len() > 1 {
-            let message = format!("[{name}] has {}, and only one can be", given.join(" and "));
-            self.schema(message, entry.key_span);
+        if let (true, [_, second, ..]) = (kind != Kind::Command, given.as_slice()) {
+            let words: Vec<&str> = given.iter().map(|e| e.key.as_str()).collect();
+            let message = format!("[{name}] has {}, and only one can be", words.join(" and "));
+            let help = Some(format!("remove `{}`", second.key));
+            self.error_help("E_SCHEMA", message, second.key_span, help);
         }
         let steps = node.get("steps");
-        let kind_of_job = node.get("type").and_then(|n| n.str()).unwrap_or("build");
-        if kind == Kind::Job && kind_of_job == "build" {
-            if given.is_empty() && node.get("executor").is_none() {
-                let message = format!(
-                    "job {name}: missing a required key: docker, machine, macos or executor"
-                );
-                self.schema(message, entry.key_span);
-            }
-            if steps.is_some_and(|steps| steps.seq().is_some_and(<[Ref]>::is_empty)) {
-                self.schema(
-                    format!("job {name}: `steps` holds at least one step"),
-                    entry.key_span,
-                );
-            }
+        match kind {
+            Kind::Executor => {}
+            Kind::Command => self.needs_steps(name, steps, entry.key_span),
+            Kind::Job => match node.get("type").map(|n| (n.str().unwrap_or(""), n.span)) {
+                None | Some(("build", _)) => {
+                    let executor = node.get("executor").is_some() && !self.v2;
+                    if given.is_empty() && !executor {
+                        let message = format!(
+                            "job {name}: missing a required key: docker, machine, macos or executor"
+                        );
+                        let help = match node.entry("executor") {
+                            Some(_) if self.v2 => "`executor` needs `version: 2.1`",
+                            _ => "say where it runs: `docker: [{image: cimg/base:current}]`",
+                        };
+                        let help = Some(help.to_owned());
+                        self.error_help("E_SCHEMA", message, entry.key_span, help);
+                    }
+                    if steps.is_some_and(|steps| steps.seq().is_some_and(<[Ref]>::is_empty)) {
+                        let message = format!("job {name}: `steps` holds at least one step");
+                        self.schema(message, entry.key_span);
+                    }
+                    self.needs_steps(name, steps, entry.key_span);
+                }
+                Some(("release", _)) => self.release_shape(name, entry),
+                Some(("lock" | "unlock", _)) if node.get("key").is_none() => {
+                    let message = format!("job {name}: required key [key] not found");
+                    self.schema(message, entry.key_span);
+                }
+                Some(_) => {}
+            },
         }
-        if (kind == Kind::Job && kind_of_job == "build") || kind == Kind::Command {
-            match steps {
-                None => self.schema(
-                    format!("{name}: required key [steps] not found"),
-                    entry.key_span,
-                ),
-                Some(steps) => self.steps_shape(steps),
-            }
+    }
+
+    fn needs_steps(&mut self, name: &str, steps: Option<&Ref>, span: Span) {
+        match steps {
+            None => self.schema(format!("{name}: required key [steps] not found"), span),
+            Some(steps) => self.steps_shape(steps),
+        }
+    }
+
+    /// A job of type release (language 7.2).
+    fn release_shape(&mut self, name: &str, entry: &Entry) {
+        if entry.value.get("plan_name").is_none() {
+            let message = format!("job {name}: required key [plan_name] not found");
+            self.schema(message, entry.key_span);
+        }
+        if let Some(steps) = entry.value.entry("steps") {
+            let message = format!("job {name}: a release has no steps");
+            self.schema(message, steps.key_span);
+        }
+        if let Some(validation) = entry.value.get("validation") {
+            let keys = [
+                "enabled",
+                "evaluation_time",
+                "auto_rollback_on_failure",
+                "webhooks",
+            ];
+            self.closed(validation.map().unwrap_or_default(), &keys);
         }
     }
 
@@ -331,7 +440,7 @@ impl Compiler<'_> {
                     let help = "indent the arguments of a step deeper than its name".to_owned();
                     self.error_help("E_SCHEMA", message, span, Some(help));
                 }
-                Value::Str(_) | Value::Bad => {}
+                Value::Str(_) | Value::Bad | Value::Closed(..) => {}
                 Value::Seq(_) if item.tagged => {}
                 other => {
                     let message = format!("a step is a string or a map, not a {}", other.kind());
@@ -341,19 +450,25 @@ impl Compiler<'_> {
         }
     }
 
-    /// How many errors there are so far.
-    pub(crate) fn errors(&self) -> usize {
-        let errors = self.found.iter();
-        errors
-            .filter(|found| found.severity == crate::Severity::Error)
-            .count()
+    /// Reports parameters with names that are kept (language 3.11, 20.8).
+    fn reserved(&mut self, entry: &Entry, parameters: &Parameters, kind: Kind, space: SpaceId) {
+        let Some(names) = reserved(parameters, kind, space.is_orb()) else {
+            return;
+        };
+        let message = match kind {
+            Kind::Executor => format!("[{names}] is a reserved parameter name in executors"),
+            _ => format!("Parameters {names} are reserved parameter names in build jobs"),
+        };
+        let help = Some(String::from("give the parameter another name"));
+        self.error_help("E_PARAM_RESERVED", message, entry.key_span, help);
     }
 }
 
-fn reserved(parameters: &Parameters, kind: Kind) -> Option<String> {
+fn reserved(parameters: &Parameters, kind: Kind, orb: bool) -> Option<String> {
     let names: &[&str] = match kind {
         Kind::Command => &[],
         Kind::Executor => &["name"],
+        Kind::Job if orb => &["name", "requires", "context", "type", "filters", "matrix"],
         Kind::Job => &[
             "name",
             "requires",

@@ -3,93 +3,147 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+use capstan_model::plan::PinnedOrb;
 use capstan_model::source::{Origin, OriginKind, Origins};
-use capstan_model::{OriginId, Span, Trigger};
+use capstan_model::{FileId, OriginId, Span, Trigger};
 use indexmap::IndexMap;
 
-use crate::ast::Definition;
+use crate::budget::Budget;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr::{Fault, Names};
+use crate::sources::Sources;
+use crate::space::{Space, SpaceId};
 use crate::template;
 use crate::yaml::{Entry, Node, Ref, Value};
 
-/// Most nodes that substitution may make in one compilation.
-const MAX_MADE: u64 = 4_000_000;
-
 /// A compilation under way.
 pub(crate) struct Compiler<'a> {
+    pub(crate) sources: &'a Sources,
     pub(crate) trigger: &'a Trigger,
     pub(crate) found: Vec<Diagnostic>,
     pub(crate) origins: Origins,
     /// Pipeline values and parameters by full name.
     pub(crate) pipeline: BTreeMap<String, Value>,
-    pub(crate) commands: IndexMap<String, Rc<Definition>>,
-    pub(crate) executors: IndexMap<String, Rc<Definition>>,
-    pub(crate) jobs: IndexMap<String, Rc<Definition>>,
-    pub(crate) orbs: HashSet<String>,
-    /// Calls that led to what is compiled now, outermost first.
-    pub(crate) trail: Vec<(String, Span)>,
-    /// The same as the parent of new origins.
+    /// The config's names, then those of each orb; by [`SpaceId`].
+    pub(crate) spaces: Vec<Space>,
+    /// Groups of jobs by name, as written.
+    pub(crate) groups: IndexMap<String, Entry>,
+    /// Orbs that have to be brought before this can go on.
+    pub(crate) missing: Vec<String>,
+    /// Orbs that were brought, as they were used.
+    pub(crate) pins: Vec<PinnedOrb>,
+    /// Spaces of orb files that were read, and how reading them ended.
+    pub(crate) files: HashMap<FileId, crate::space::Import>,
+    /// Version 2 or 2.0 of the language: no tags, and unknown keys are let pass (language 18.1).
+    pub(crate) v2: bool,
+    /// What is compiled now came here through this chain of calls; the parent of new origins.
     pub(crate) parent: Option<OriginId>,
     /// Commands being expanded, outermost first.
-    pub(crate) calling: Vec<String>,
-    made: u64,
-    seen: HashSet<(&'static str, u32, String)>,
+    pub(crate) calling: Vec<(SpaceId, String)>,
+    pub(crate) budget: Budget,
+    errors: usize,
+    seen: HashSet<(&'static str, FileId, u32, String)>,
 }
 
-/// The parameters a text can see.
+/// What a text can see.
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
+    /// Whose elements.
+    pub(crate) space: SpaceId,
     pub(crate) parameters: Option<Rc<HashMap<String, Ref>>>,
     pub(crate) matrix: Option<Rc<IndexMap<String, Ref>>>,
     /// The text was substituted where it was written, and is not looked at again.
     pub(crate) frozen: bool,
-    /// Only pipeline values, no pipeline parameters.
-    pub(crate) bare: bool,
 }
 
 impl Scope {
-    /// The scope of what was substituted before.
-    pub(crate) fn frozen() -> Self {
+    /// The scope of what was substituted before, and written in `space`.
+    pub(crate) fn frozen(space: SpaceId) -> Self {
         Self {
+            space,
             frozen: true,
+            ..Self::default()
+        }
+    }
+
+    /// The scope of a text outside of any element.
+    pub(crate) fn of(space: SpaceId) -> Self {
+        Self {
+            space,
             ..Self::default()
         }
     }
 }
 
 impl<'a> Compiler<'a> {
-    pub(crate) fn new(trigger: &'a Trigger, origins: Origins) -> Self {
+    pub(crate) fn new(sources: &'a Sources, trigger: &'a Trigger) -> Self {
         Self {
+            sources,
             trigger,
             found: Vec::new(),
-            origins,
+            origins: Origins {
+                files: sources.files().to_vec(),
+                table: Vec::new(),
+            },
             pipeline: BTreeMap::new(),
-            commands: IndexMap::new(),
-            executors: IndexMap::new(),
-            jobs: IndexMap::new(),
-            orbs: HashSet::new(),
-            trail: Vec::new(),
+            spaces: vec![Space::default()],
+            groups: IndexMap::new(),
+            missing: Vec::new(),
+            pins: Vec::new(),
+            files: HashMap::new(),
+            v2: false,
             parent: None,
             calling: Vec::new(),
-            made: 0,
+            budget: Budget::default(),
+            errors: 0,
             seen: HashSet::new(),
         }
     }
 
-    /// Adds a finding with the calls that led here, once for each place and message.
+    /// Adds a finding with the calls that led here, once for each place and message. What surprises in a
+    /// published orb is for its author, and not told to who uses it.
     pub(crate) fn report(&mut self, mut diagnostic: Diagnostic) {
+        let file = diagnostic.span.file;
+        if diagnostic.severity == Severity::Warning && file != FileId(0) {
+            return;
+        }
         let key = (
             diagnostic.code,
+            file,
             diagnostic.span.start,
             diagnostic.message.clone(),
         );
         if self.seen.insert(key) {
             if diagnostic.origin.is_empty() {
-                diagnostic.origin.clone_from(&self.trail);
+                diagnostic.origin = self.trail();
             }
+            self.errors += usize::from(diagnostic.severity == Severity::Error);
             self.found.push(diagnostic);
         }
+    }
+
+    /// The calls that led here, outermost first, as messages name them (language 16.3).
+    fn trail(&self) -> Vec<(String, Span)> {
+        let Some(parent) = self.parent else {
+            return Vec::new();
+        };
+        let chain = self.origins.chain(parent);
+        let mut trail: Vec<_> = chain
+            .filter_map(|origin| Some((call(&origin.kind)?, origin.span)))
+            .collect();
+        trail.reverse();
+        trail
+    }
+
+    /// How many errors there are so far.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// Counts the errors again, after findings were taken back.
+    pub(crate) fn recount(&mut self) {
+        let errors = self.found.iter().filter(|f| f.severity == Severity::Error);
+        self.errors = errors.count();
     }
 
     pub(crate) fn error(&mut self, code: &'static str, message: impl Into<String>, span: Span) {
@@ -113,12 +167,19 @@ impl<'a> Compiler<'a> {
     }
 
     pub(crate) fn warn(&mut self, code: &'static str, message: impl Into<String>, span: Span) {
-        self.report(Diagnostic::new(
-            code,
-            Severity::Warning,
-            message.into(),
-            span,
-        ));
+        self.warn_help(code, message, span, None);
+    }
+
+    pub(crate) fn warn_help(
+        &mut self,
+        code: &'static str,
+        message: impl Into<String>,
+        span: Span,
+        help: Option<String>,
+    ) {
+        let mut diagnostic = Diagnostic::new(code, Severity::Warning, message.into(), span);
+        diagnostic.help.extend(help);
+        self.report(diagnostic);
     }
 
     pub(crate) fn unsupported(
@@ -133,7 +194,6 @@ impl<'a> Compiler<'a> {
     /// Runs `work` one call further down.
     pub(crate) fn within<T>(
         &mut self,
-        call: String,
         kind: OriginKind,
         span: Span,
         work: impl FnOnce(&mut Self) -> T,
@@ -144,11 +204,39 @@ impl<'a> Compiler<'a> {
             kind,
             span,
         }));
-        self.trail.push((call, span));
         let result = work(self);
-        self.trail.pop();
         self.parent = before;
         result
+    }
+
+    /// Runs `work` inside of an element, which may be an orb's.
+    pub(crate) fn inside<T>(
+        &mut self,
+        definition: &crate::ast::Definition,
+        kind: OriginKind,
+        call: Span,
+        work: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.within(kind, call, |this| this.of_orb(definition, work))
+    }
+
+    /// Runs `work` inside of a job whose invocation is known already.
+    pub(crate) fn of_orb<T>(
+        &mut self,
+        definition: &crate::ast::Definition,
+        work: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        if !definition.space.is_orb() {
+            return work(self);
+        }
+        let reference = self
+            .space(definition.space)
+            .map(|space| space.reference.clone());
+        let kind = OriginKind::Orb {
+            name: definition.name.clone(),
+            reference: reference.unwrap_or_default(),
+        };
+        self.within(kind, definition.span, work)
     }
 
     /// A new origin below the current calls.
@@ -163,46 +251,61 @@ impl<'a> Compiler<'a> {
 
     /// The node with its tags replaced; unchanged parts stay shared.
     pub(crate) fn subst(&mut self, node: &Ref, scope: &Scope) -> Ref {
-        if scope.frozen {
+        if scope.frozen || self.v2 {
             return Rc::clone(node);
         }
         match &node.value {
             Value::Str(text) if text.contains("<<") => self.text(text, node.span, scope),
             Value::Seq(items) => {
-                let new: Vec<Ref> = items.iter().map(|item| self.subst(item, scope)).collect();
-                if new.iter().zip(items).all(|(a, b)| Rc::ptr_eq(a, b)) {
-                    return Rc::clone(node);
+                // Nothing is made before the first item that changes.
+                let mut new: Option<Vec<Ref>> = None;
+                for (at, item) in items.iter().enumerate() {
+                    let value = self.subst(item, scope);
+                    match &mut new {
+                        Some(new) => new.push(value),
+                        None if Rc::ptr_eq(&value, item) => {}
+                        None => {
+                            let mut all = items.get(..at).unwrap_or_default().to_vec();
+                            all.push(value);
+                            new = Some(all);
+                        }
+                    }
                 }
-                self.make(Value::Seq(new), node.span)
+                match new {
+                    None => Rc::clone(node),
+                    Some(new) => self.make(Value::Seq(new), node.span),
+                }
             }
             Value::Map(entries) => {
-                let new: Vec<Entry> = entries
-                    .iter()
-                    .map(|e| Entry {
-                        value: self.subst(&e.value, scope),
-                        ..e.clone()
-                    })
-                    .collect();
-                if new
-                    .iter()
-                    .zip(entries)
-                    .all(|(a, b)| Rc::ptr_eq(&a.value, &b.value))
-                {
-                    return Rc::clone(node);
+                let mut new: Option<Vec<Entry>> = None;
+                for (at, entry) in entries.iter().enumerate() {
+                    let value = self.subst(&entry.value, scope);
+                    let same = Rc::ptr_eq(&value, &entry.value);
+                    match &mut new {
+                        None if same => {}
+                        None => {
+                            let mut all = entries.get(..at).unwrap_or_default().to_vec();
+                            all.push(entry.with(value));
+                            new = Some(all);
+                        }
+                        Some(new) => new.push(entry.with(value)),
+                    }
                 }
-                self.make(Value::Map(new), node.span)
+                match new {
+                    None => Rc::clone(node),
+                    Some(new) => self.make(Value::Map(new), node.span),
+                }
             }
             _ => Rc::clone(node),
         }
     }
 
     fn make(&mut self, value: Value, span: Span) -> Ref {
-        self.made += 1;
-        if self.made > MAX_MADE {
-            self.error("E_LIMIT", "the expanded config is too large", span);
-            return Node::new(Value::Bad, span);
+        if self.spend(1, span) {
+            Node::new(value, span)
+        } else {
+            Node::new(Value::Bad, span)
         }
-        Node::new(value, span)
     }
 
     fn text(&mut self, text: &str, span: Span, scope: &Scope) -> Ref {
@@ -212,12 +315,21 @@ impl<'a> Compiler<'a> {
             span,
         };
         match template::render(text, &mut view) {
-            Ok((value, tagged)) => Rc::new(Node {
-                value,
-                span,
-                plain: None,
-                tagged,
-            }),
+            Ok((value, tagged)) => {
+                let weight = match &value {
+                    Value::Str(text) => 1 + text.len() as u64 / 64,
+                    _ => 1,
+                };
+                if !self.spend(weight, span) {
+                    return Node::new(Value::Bad, span);
+                }
+                Rc::new(Node {
+                    value,
+                    span,
+                    plain: None,
+                    tagged,
+                })
+            }
             Err((code, message)) => {
                 self.error(code, message, span);
                 Node::new(Value::Bad, span)
@@ -280,8 +392,10 @@ impl Names for View<'_, '_> {
                 ))),
             };
         }
-        if name.starts_with("pipeline.parameters.") && self.scope.bare {
-            return Err(undeclared(format!("{name} cannot be used here")));
+        if name.starts_with("pipeline.parameters.") && self.scope.space.is_orb() {
+            return Err(undeclared(format!(
+                "an orb cannot see {name}: pass it as an argument"
+            )));
         }
         match self.compiler.pipeline.get(name) {
             Some(value) => Ok(value.clone()),
@@ -304,4 +418,24 @@ impl Names for View<'_, '_> {
             ))),
         }
     }
+}
+
+/// A link of the chain of calls in words, if it is worth a line.
+fn call(kind: &OriginKind) -> Option<String> {
+    Some(match kind {
+        OriginKind::Workflow(name) => format!("calling workflow: '{name}'"),
+        OriginKind::Job(name) => format!("calling job: '{name}'"),
+        OriginKind::Command(name) => format!("calling command: '{name}'"),
+        OriginKind::Executor(name) => format!("calling executor: '{name}'"),
+        OriginKind::Matrix(cell) => {
+            let cell: Vec<String> = cell.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            format!("expanding the matrix cell {}", cell.join(", "))
+        }
+        OriginKind::AroundSteps(which) => format!("adding `{which}`"),
+        OriginKind::Condition => String::from("keeping a conditional step"),
+        OriginKind::Orb { name, reference } => format!("in {name} of the orb {reference}"),
+        OriginKind::Shim(name) => format!("running {name} natively"),
+        OriginKind::Parameter(name) => format!("using the parameter {name}"),
+        OriginKind::Written => return None,
+    })
 }

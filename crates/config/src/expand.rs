@@ -13,6 +13,7 @@ pub(crate) mod executor;
 pub(crate) mod fields;
 pub(crate) mod job;
 pub(crate) mod steps;
+mod trial;
 
 /// A new entry of processed output.
 pub(crate) fn entry(key: &str, value: Ref) -> Entry {

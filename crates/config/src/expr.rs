@@ -276,7 +276,7 @@ fn compare(op: &str, left: &Value, right: &Value) -> Result<Value, Fault> {
     if matches!(left, Value::Null | Value::Bad) || matches!(right, Value::Null | Value::Bad) {
         return Ok(Value::Null);
     }
-    match (op, left, right) {
+    match (op, left.open(), right.open()) {
         ("==", _, _) => Ok(Value::Bool(left.same(right))),
         ("!=", _, _) => Ok(Value::Bool(!left.same(right))),
         ("starts-with", Value::Str(a), Value::Str(b)) => Ok(Value::Bool(a.starts_with(b.as_str()))),

@@ -9,8 +9,10 @@ use capstan_model::{FileId, Span};
 use indexmap::IndexMap;
 
 use crate::ast::suggest;
+use crate::budget::MAX_CONTEXTS;
 use crate::compiler::Compiler;
 use crate::expand::entry;
+use crate::workflow::requires::Wanted;
 use crate::workflow::{Draft, Invocation};
 use crate::yaml::{Entry, Node, Ref, Value};
 
@@ -35,14 +37,16 @@ impl Compiler<'_> {
         let mut written: Vec<Entry> = vec![entry("version", Node::new(Value::Int(2), nowhere))];
         for draft in &mut drafts {
             let before = self.errors();
+            self.serial_twice(draft);
             let edges = self.edges(draft);
-            if self.errors() == before {
-                self.cycles(draft, &edges);
-            }
+            let order = match self.errors() == before {
+                true => self.order(draft, &edges),
+                false => Vec::new(),
+            };
             if self.errors() > before {
                 continue;
             }
-            self.carry(draft, &edges);
+            self.carry(draft, &edges, &order);
             if !draft.dropped {
                 for job in &draft.jobs {
                     if let Some(processed) = &job.concrete.processed {
@@ -71,109 +75,149 @@ impl Compiler<'_> {
         let mut names = HashSet::new();
         let mut last = None;
         for job in drafts.iter().flat_map(|draft| &draft.jobs) {
-            for name in job
-                .context
-                .iter()
-                .flat_map(|node| self.strings("context", node))
-                .flatten()
-            {
-                names.insert(name);
-                if names.len() == 101 {
-                    last = job.context.as_ref().map(|node| node.span);
+            let Some(context) = &job.context else {
+                continue;
+            };
+            for name in self.context_names(context).into_iter().flatten() {
+                if names.insert(name) && names.len() == MAX_CONTEXTS + 1 {
+                    last = Some(context.span);
                 }
             }
         }
         if let Some(span) = last {
-            self.error(
-                "E_LIMIT",
-                "a config uses at most 100 different contexts",
-                span,
-            );
+            let message = format!("a config uses at most {MAX_CONTEXTS} different contexts");
+            self.error("E_LIMIT", message, span);
+        }
+    }
+
+    /// A serial group holds one job of a workflow (language 10.7).
+    fn serial_twice(&mut self, draft: &Draft) {
+        let mut seen: HashMap<&str, Span> = HashMap::new();
+        for job in &draft.jobs {
+            let Some((key, span)) = job
+                .serial_group
+                .as_ref()
+                .and_then(|node| Some((node.str()?, node.span)))
+            else {
+                continue;
+            };
+            if let Some(first) = seen.insert(key, span) {
+                let message = format!("the serial group [{key}] stands twice in this workflow");
+                let mut diagnostic = crate::Diagnostic::error("E_SCHEMA", message, span);
+                diagnostic.labels.push((first, String::from("first here")));
+                let help = "a serial group orders pipelines; inside of a workflow use `requires`";
+                diagnostic.help.push(help.to_owned());
+                self.report(diagnostic);
+            }
         }
     }
 
     fn edges(&mut self, draft: &Draft) -> Vec<Edges> {
-        let mut all = Vec::new();
+        let names = NamesOf::of(draft);
+        let mut all = Vec::with_capacity(draft.jobs.len());
         for (me, job) in draft.jobs.iter().enumerate() {
             let mut edges = Edges::new();
             for (i, wanted) in job.requires.iter().enumerate() {
-                let named: Vec<usize> = matching(draft, |other| other.base == wanted.job);
-                let others: Vec<usize> = named.iter().copied().filter(|at| *at != me).collect();
-                let group: Vec<usize> = matching(draft, |other| {
-                    other.alias.as_deref() == Some(wanted.job.as_str())
-                });
-                let one_matrix = |all: &[usize]| {
-                    let of = |at: &usize| draft.jobs.get(*at).and_then(|job| job.cell_of);
-                    all.first()
-                        .and_then(of)
-                        .is_some_and(|first| all.iter().all(|at| of(at) == Some(first)))
-                };
-                let apart = others.iter().any(|at| !group.contains(at)) && !group.is_empty();
-                let found = if apart || (others.len() > 1 && !one_matrix(&others)) {
-                    let count = others.len().max(2);
-                    let message = format!(
-                        "{}: requires job \"{}\" which is the name of {count} other jobs in this workflow",
-                        job.base, wanted.job
-                    );
-                    let help = String::from("give each of them a `name`");
-                    self.error_help("E_REQ_AMBIG", message, wanted.span, Some(help));
+                if let Some(at) = wanted.at {
+                    edges.push((at, i));
                     continue;
-                } else if !group.is_empty() {
-                    group
-                } else if !others.is_empty() {
-                    others
-                } else if !named.is_empty() {
-                    named
-                } else {
-                    matching(draft, |other| other.name == wanted.job)
+                }
+                let found = match names.find(draft, me, &wanted.job) {
+                    Ok(found) => found,
+                    Err(count) => {
+                        let message = format!(
+                            "{}: requires job \"{}\" which is the name of {count} other jobs in this workflow",
+                            job.base, wanted.job
+                        );
+                        let help = String::from("give each of them a `name`");
+                        self.error_help("E_REQ_AMBIG", message, wanted.span, Some(help));
+                        continue;
+                    }
                 };
                 if found.is_empty()
                     && !draft.broken.contains(&wanted.job)
                     && !draft.empty.contains(&wanted.job)
                 {
-                    let message = format!(
-                        "{}: requires job \"{}\" but \"{}\" is not part of this workflow.",
-                        job.base, wanted.job, wanted.job
-                    );
-                    let names = draft.jobs.iter().map(|job| job.base.as_str());
-                    let help = suggest(&wanted.job, names).or_else(|| {
-                        Some(format!(
-                            "add {} to this workflow, or drop the requirement",
-                            wanted.job
-                        ))
-                    });
-                    self.error_help("E_REQ_UNKNOWN", message, wanted.span, help);
+                    self.nobody(draft, job, wanted);
                 }
-                edges.extend(found.into_iter().map(|at| (at, i)));
+                edges.extend(found.iter().map(|at| (*at, i)));
             }
             all.push(edges);
         }
         all
     }
 
-    fn cycles(&mut self, draft: &Draft, edges: &[Edges]) {
-        // Jobs are taken away once all they require is; what stays is in a cycle or behind one.
-        let mut left: HashSet<usize> = (0..draft.jobs.len()).collect();
-        loop {
-            let free = |at: &usize| {
-                edges
-                    .get(*at)
-                    .is_none_or(|edges| edges.iter().all(|(to, _)| !left.contains(to)))
-            };
-            let done: Vec<usize> = left.iter().copied().filter(free).collect();
-            if done.is_empty() {
-                break;
+    /// Reports a requirement that names no job of the workflow.
+    fn nobody(&mut self, draft: &Draft, job: &Invocation, wanted: &Wanted) {
+        let message = format!(
+            "{}: requires job \"{}\" but \"{}\" is not part of this workflow.",
+            job.base, wanted.job, wanted.job
+        );
+        let elsewhere = draft
+            .jobs
+            .iter()
+            .find(|other| other.group != job.group && other.local == wanted.job);
+        let names = draft.jobs.iter().filter(|other| other.group == job.group);
+        let help = match elsewhere {
+            Some(_) if job.group.is_some() => String::from(
+                "a member of a group requires members only; the group itself requires the rest",
+            ),
+            Some(_) => format!("{} is a member of a group: require the group", wanted.job),
+            None => {
+                suggest(&wanted.job, names.map(|job| job.local.as_str())).unwrap_or_else(|| {
+                    format!(
+                        "add {} to this workflow, or drop the requirement",
+                        wanted.job
+                    )
+                })
             }
-            for at in done {
-                left.remove(&at);
+        };
+        self.error_help("E_REQ_UNKNOWN", message, wanted.span, Some(help));
+    }
+
+    /// The jobs in an order in which each comes after what it requires; those in a circle are
+    /// reported, and left out with what is behind them.
+    fn order(&mut self, draft: &Draft, edges: &[Edges]) -> Vec<usize> {
+        let mut waits: Vec<usize> = edges.iter().map(Vec::len).collect();
+        let mut followers: Vec<Vec<usize>> = vec![Vec::new(); draft.jobs.len()];
+        for (me, edges) in edges.iter().enumerate() {
+            for (to, _) in edges {
+                if let Some(followers) = followers.get_mut(*to) {
+                    followers.push(me);
+                }
             }
         }
+        let mut order: Vec<usize> = (0..waits.len())
+            .filter(|at| waits.get(*at) == Some(&0))
+            .collect();
+        let mut done = 0;
+        while let Some(at) = order.get(done).copied() {
+            done += 1;
+            for me in followers.get(at).into_iter().flatten() {
+                if let Some(left) = waits.get_mut(*me) {
+                    *left = left.saturating_sub(1);
+                    if *left == 0 {
+                        order.push(*me);
+                    }
+                }
+            }
+        }
+        if order.len() < draft.jobs.len() {
+            let ordered: HashSet<usize> = order.iter().copied().collect();
+            let left = (0..draft.jobs.len()).filter(|at| !ordered.contains(at));
+            self.circle(draft, edges, &left.collect());
+        }
+        order
+    }
+
+    fn circle(&mut self, draft: &Draft, edges: &[Edges], left: &HashSet<usize>) {
         let Some(mut at) = left.iter().copied().min() else {
             return;
         };
         // Whoever follows requirements that stay must come around.
         let mut path = Vec::new();
-        while !path.contains(&at) {
+        let mut seen = HashSet::new();
+        while seen.insert(at) {
             path.push(at);
             let next = edges
                 .get(at)
@@ -183,43 +227,62 @@ impl Compiler<'_> {
                 None => return,
             }
         }
-        let ring = path.iter().skip_while(|other| **other != at).chain([&at]);
+        let ring: Vec<usize> = path
+            .iter()
+            .copied()
+            .skip_while(|other| *other != at)
+            .chain([at])
+            .collect();
         let names: Vec<&str> = ring
+            .iter()
             .filter_map(|at| draft.jobs.get(*at))
             .map(|job| job.name.as_str())
             .collect();
-        let message = format!(
-            "jobs that wait for each other: {}",
+        let shown = if names.len() > 12 {
+            let (first, last) = (names.get(..6), names.get(names.len() - 6..));
+            let part = |part: Option<&[&str]>| part.unwrap_or_default().join(" requires ");
+            format!("{} … {}", part(first), part(last))
+        } else {
             names.join(" requires ")
-        );
+        };
+        let message = format!("jobs that wait for each other: {shown}");
+        let next = ring.get(1).copied();
         let span = draft.jobs.get(at).map_or(draft.span, |job| {
-            job.requires.first().map_or(job.span, |wanted| wanted.span)
+            let to_next = edges.get(at).and_then(|edges| {
+                let edge = edges.iter().find(|(to, _)| Some(*to) == next)?;
+                job.requires.get(edge.1)
+            });
+            to_next.map_or(job.span, |wanted| wanted.span)
         });
         let help = String::from("drop one of these requirements");
         self.error_help("E_REQ_CYCLE", message, span, Some(help));
     }
 
     /// A job whose requirements were all filtered out does not run either.
-    fn carry(&mut self, draft: &mut Draft, edges: &[Edges]) {
-        loop {
-            let runs: Vec<bool> = draft.jobs.iter().map(|job| job.decision.runs).collect();
-            let mut changed = false;
-            for (job, edges) in draft.jobs.iter_mut().zip(edges) {
-                let any = edges
-                    .iter()
-                    .any(|(to, _)| runs.get(*to).copied().unwrap_or(false));
-                if job.decision.runs && !job.requires.is_empty() && !any {
-                    let names: Vec<&str> = job.requires.iter().map(|w| w.job.as_str()).collect();
-                    job.decision.runs = false;
-                    job.decision.reason =
-                        format!("everything it requires is left out: {}", names.join(", "));
-                    job.decision.clause = Some(format!("requires: {}", names.join(", ")));
-                    job.decision.span = job.requires.first().map_or(job.span, |w| w.span);
-                    changed = true;
-                }
+    fn carry(&mut self, draft: &mut Draft, edges: &[Edges], order: &[usize]) {
+        for me in order {
+            let Some((job, edges)) = draft.jobs.get(*me).zip(edges.get(*me)) else {
+                continue;
+            };
+            if !job.decision.runs || job.requires.is_empty() {
+                continue;
             }
-            if !changed {
-                break;
+            let runs = |to: usize| draft.jobs.get(to).is_some_and(|job| job.decision.runs);
+            if edges.iter().any(|(to, _)| runs(*to)) {
+                continue;
+            }
+            let mut names: Vec<&str> = Vec::new();
+            for wanted in &job.requires {
+                let direct = wanted.at.and_then(|at| draft.jobs.get(at));
+                names.push(direct.map_or(wanted.job.as_str(), |job| job.base.as_str()));
+            }
+            let names = names.join(", ");
+            let span = job.requires.first().map_or(job.span, |w| w.span);
+            if let Some(job) = draft.jobs.get_mut(*me) {
+                job.decision.runs = false;
+                job.decision.reason = format!("everything it requires is left out: {names}");
+                job.decision.clause = Some(format!("requires: {names}"));
+                job.decision.span = span;
             }
         }
         let asked = &self.trigger.selection.jobs;
@@ -243,6 +306,7 @@ impl Compiler<'_> {
         let mut jobs = Vec::new();
         for (job, edges) in draft.jobs.iter().zip(edges) {
             let mut requires: Vec<Requirement> = Vec::new();
+            let mut places: HashMap<usize, usize> = HashMap::new();
             for (to, wanted) in edges {
                 let (Some(other), Some(wanted)) = (draft.jobs.get(*to), job.requires.get(*wanted))
                 else {
@@ -251,7 +315,8 @@ impl Compiler<'_> {
                 if !other.decision.runs {
                     continue;
                 }
-                match requires.iter_mut().find(|r| r.job == other.name) {
+                let place = *places.entry(*to).or_insert(requires.len());
+                match requires.get_mut(place) {
                     Some(there) => {
                         for status in &wanted.statuses {
                             if !there.statuses.contains(status) {
@@ -265,23 +330,14 @@ impl Compiler<'_> {
                     }),
                 }
             }
-            let mut contexts: Vec<String> = Vec::new();
-            for name in job
-                .context
-                .iter()
-                .flat_map(|node| self.strings("context", node))
-                .flatten()
-            {
-                if !contexts.contains(&name) {
-                    contexts.push(name);
-                }
-            }
+            let contexts = job.context.as_ref();
+            let contexts = contexts.and_then(|node| self.context_names(node));
             jobs.push(Job {
                 name: job.name.clone(),
                 kind: job.concrete.kind.clone(),
                 decision: job.decision.clone(),
                 requires,
-                contexts,
+                contexts: contexts.unwrap_or_default(),
                 serial_group: job
                     .serial_group
                     .as_ref()
@@ -300,9 +356,62 @@ impl Compiler<'_> {
     }
 }
 
-fn matching(draft: &Draft, test: impl Fn(&Invocation) -> bool) -> Vec<usize> {
-    let all = draft.jobs.iter().enumerate();
-    all.filter(|(_, job)| test(job)).map(|(at, _)| at).collect()
+/// The names by which jobs of a workflow can be required, each in its group or outside of all.
+struct NamesOf<'a> {
+    asked: HashMap<(Option<usize>, &'a str), Vec<usize>>,
+    aliases: HashMap<(Option<usize>, &'a str), Vec<usize>>,
+    given: HashMap<(Option<usize>, &'a str), Vec<usize>>,
+}
+
+impl<'a> NamesOf<'a> {
+    fn of(draft: &'a Draft) -> Self {
+        let mut names = Self {
+            asked: HashMap::with_capacity(draft.jobs.len()),
+            aliases: HashMap::new(),
+            given: HashMap::with_capacity(draft.jobs.len()),
+        };
+        for (at, job) in draft.jobs.iter().enumerate() {
+            let asked = (job.group, job.local.as_str());
+            names.asked.entry(asked).or_default().push(at);
+            let given = (job.group, job.name.as_str());
+            names.given.entry(given).or_default().push(at);
+            if let Some(alias) = &job.alias {
+                let alias = (job.group, alias.as_str());
+                names.aliases.entry(alias).or_default().push(at);
+            }
+            if let Some(group) = &job.stands_for {
+                let group = (None, group.as_str());
+                names.asked.entry(group).or_default().push(at);
+            }
+        }
+        names
+    }
+
+    /// The jobs that `me` means by a name, or how many it could mean (language 10.9.3, 10.11.9).
+    fn find(&self, draft: &Draft, me: usize, name: &str) -> Result<Vec<usize>, usize> {
+        let scope = draft.jobs.get(me).and_then(|job| job.group);
+        let of = |table: &HashMap<_, Vec<usize>>| table.get(&(scope, name)).cloned();
+        let named = of(&self.asked).unwrap_or_default();
+        let group = of(&self.aliases).unwrap_or_default();
+        let others: Vec<usize> = named.iter().copied().filter(|at| *at != me).collect();
+        let cell_of = |at: &usize| draft.jobs.get(*at).and_then(|job| job.cell_of);
+        let first = others.first().and_then(cell_of);
+        let one_matrix = first.is_some() && others.iter().all(|at| cell_of(at) == first);
+        let alias = |at: &usize| draft.jobs.get(*at).and_then(|job| job.alias.as_deref());
+        let apart = !group.is_empty() && others.iter().any(|at| alias(at) != Some(name));
+        if apart || (others.len() > 1 && !one_matrix) {
+            return Err(others.len().max(2));
+        }
+        Ok(if !group.is_empty() {
+            group
+        } else if !others.is_empty() {
+            others
+        } else if !named.is_empty() {
+            named
+        } else {
+            of(&self.given).unwrap_or_default()
+        })
+    }
 }
 
 /// Gives numbers to jobs that share a name and are not one job of several workflows.
@@ -357,6 +466,7 @@ fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
             fields.push(entry("type", text("approval")));
         }
         let mut required: Vec<Ref> = Vec::new();
+        let mut seen = HashSet::new();
         for (to, wanted) in edges {
             let (Some(other), Some(wanted)) = (draft.jobs.get(*to), job.requires.get(*wanted))
             else {
@@ -369,7 +479,7 @@ fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
                     Node::new(Value::Map(inner), nowhere)
                 }
             };
-            if !required.iter().any(|there| there.value.same(&node.value)) {
+            if seen.insert((*to, &wanted.statuses)) {
                 required.push(node);
             }
         }

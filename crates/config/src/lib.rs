@@ -3,6 +3,8 @@
 //! them.
 
 mod ast;
+mod budget;
+mod checks;
 mod compiler;
 pub mod diagnostic;
 mod expand;
@@ -12,14 +14,19 @@ mod graph;
 mod logic;
 mod lower;
 mod matrix;
+mod orbs;
 mod processed;
 mod regex;
 pub mod sources;
+mod space;
 mod template;
+mod values;
 mod workflow;
 mod yaml;
 
 use capstan_model::{Plan, Trigger};
+
+use lower::Lowered;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use sources::{Orb, Sources};
@@ -43,10 +50,24 @@ pub enum Compiled {
 
 /// Compiles the first file of `sources` for `trigger`. The same input gives the same output.
 pub fn compile(sources: &Sources, trigger: &Trigger) -> Compiled {
-    let (plan, mut diagnostics) = lower::lower(sources, trigger);
-    diagnostics.sort_by_key(|found| (found.span.file, found.span.start));
-    Compiled::Done {
-        plan: plan.map(Box::new),
-        diagnostics,
+    told(lower::lower(sources, trigger))
+}
+
+/// Checks the first file of `sources` as the text of an orb: its shape, and what each of its elements
+/// refers to. The plan of a sound orb is empty.
+pub fn validate_orb(sources: &Sources, trigger: &Trigger) -> Compiled {
+    told(lower::lower_orb(sources, trigger))
+}
+
+fn told(lowered: Lowered) -> Compiled {
+    match lowered {
+        Lowered::Missing(orbs) => Compiled::Missing(orbs),
+        Lowered::Done(plan, mut diagnostics) => {
+            diagnostics.sort_by_key(|found| (found.span.file, found.span.start));
+            Compiled::Done {
+                plan: plan.map(Box::new),
+                diagnostics,
+            }
+        }
     }
 }

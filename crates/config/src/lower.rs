@@ -1,15 +1,16 @@
 //! A parsed config into a plan, phase by phase (language 16.1).
 
 use capstan_model::source::Origins;
-use capstan_model::trigger::{ParameterValue, TriggerKind};
+use capstan_model::trigger::TriggerKind;
 use capstan_model::{FileId, Plan, Span, Trigger};
 
-use crate::ast::{Kind, Parameter, Parameters, suggest};
+use crate::ast::{Kind, Parameters, suggest};
 use crate::compiler::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::processed;
 use crate::sources::Sources;
-use crate::yaml::{self, Node, Ref, Value};
+use crate::space::SpaceId;
+use crate::yaml::{self, Ref, Value};
 
 const TOP: &[&str] = &[
     "version",
@@ -27,101 +28,155 @@ const TOP: &[&str] = &[
     "examples",
 ];
 
-/// The plan, if there is no error, and everything found.
-pub(crate) fn lower(sources: &Sources, trigger: &Trigger) -> (Option<Plan>, Vec<Diagnostic>) {
+/// Sections that version 2 does not know (language 18.1).
+const ONLY_2_1: &[&str] = &[
+    "setup",
+    "orbs",
+    "parameters",
+    "executors",
+    "commands",
+    "job-groups",
+];
+
+/// What came of a compilation.
+pub(crate) enum Lowered {
+    /// The plan, if there is no error, and everything found.
+    Done(Option<Plan>, Vec<Diagnostic>),
+    /// Orbs that have to be brought first.
+    Missing(Vec<String>),
+}
+
+/// Compiles the first of the sources.
+pub(crate) fn lower(sources: &Sources, trigger: &Trigger) -> Lowered {
+    let mut compiler = Compiler::new(sources, trigger);
     let text = sources.get(FileId(0)).map_or("", |file| file.text.as_str());
-    let mut found = Vec::new();
-    let root = match yaml::parse(FileId(0), text, &mut found) {
+    let root = match compiler.read(text) {
         Ok(root) => root,
-        Err(diagnostic) => {
-            found.push(*diagnostic);
-            return (None, found);
-        }
+        Err(found) => return Lowered::Done(None, found),
     };
-    let origins = Origins {
-        files: sources.files().to_vec(),
-        table: Vec::new(),
-    };
-    let mut compiler = Compiler::new(trigger, origins);
-    compiler.found = found;
     let plan = compiler.config(&root, text);
-    let errors = compiler.found.iter().any(|d| d.severity == Severity::Error);
-    let Compiler { found, origins, .. } = compiler;
-    let plan = plan
-        .filter(|_| !errors)
-        .map(|plan| Plan { origins, ..plan });
-    (plan, found)
+    compiler.end(plan)
+}
+
+/// Checks the first of the sources as an orb.
+pub(crate) fn lower_orb(sources: &Sources, trigger: &Trigger) -> Lowered {
+    let mut compiler = Compiler::new(sources, trigger);
+    let text = sources.get(FileId(0)).map_or("", |file| file.text.as_str());
+    let root = match compiler.read(text) {
+        Ok(root) => root,
+        Err(found) => return Lowered::Done(None, found),
+    };
+    compiler.pipeline_values();
+    if let Some(space) = compiler.validate_orb(&root)
+        && compiler.missing.is_empty()
+    {
+        compiler.try_all(space);
+    }
+    compiler.end(Some(Plan::default()))
 }
 
 impl Compiler<'_> {
-    fn config(&mut self, root: &Ref, text: &str) -> Option<Plan> {
-        if !self.version(root) {
-            return Some(Plan::default());
-        }
-        for entry in root.map().unwrap_or_default() {
-            if !TOP.contains(&entry.key.as_str()) {
-                let message = format!("[{}] is no key of a config, and ignored", entry.key);
-                let mut warning =
-                    Diagnostic::new("W_UNKNOWN_KEY", Severity::Warning, message, entry.key_span);
-                warning
-                    .help
-                    .extend(suggest(&entry.key, TOP.iter().copied()));
-                self.report(warning);
+    fn read(&mut self, text: &str) -> Result<Ref, Vec<Diagnostic>> {
+        let mut found = Vec::new();
+        match yaml::parse(FileId(0), text, &mut found) {
+            Ok(root) => {
+                for diagnostic in found {
+                    self.report(diagnostic);
+                }
+                Ok(root)
+            }
+            Err(diagnostic) => {
+                found.push(*diagnostic);
+                Err(found)
             }
         }
-        self.not_built(root);
-        if let Some(parameters) = root.get("parameters") {
-            let parameters = self.parameters(parameters, None);
-            self.pipeline_parameters(&parameters, root.span);
+    }
+
+    fn end(self, plan: Option<Plan>) -> Lowered {
+        if !self.missing.is_empty() {
+            return Lowered::Missing(self.missing);
+        }
+        let errors = self.errors() > 0;
+        let Self {
+            found,
+            origins,
+            pins,
+            ..
+        } = self;
+        let plan = plan.filter(|_| !errors).map(|plan| Plan {
+            origins,
+            orbs: pins,
+            ..plan
+        });
+        Lowered::Done(plan, found)
+    }
+
+    fn config(&mut self, root: &Ref, text: &str) -> Option<Plan> {
+        self.version(root)?;
+        for entry in root.map().unwrap_or_default() {
+            let key = entry.key.as_str();
+            if self.v2 && ONLY_2_1.contains(&key) {
+                self.ignored_in_2(entry);
+            } else if !TOP.contains(&key) {
+                let message = format!("[{key}] is no key of a config, and ignored");
+                let help = suggest(key, TOP.iter().copied());
+                self.warn_help("W_UNKNOWN_KEY", message, entry.key_span, help);
+            } else if entry.value.is_null() && key != "version" {
+                let message = format!("[{key}] is empty, which is as if it were not there");
+                self.warn("W_EMPTY", message, entry.key_span);
+            }
+        }
+        let mut setup = false;
+        if self.v2 {
+            self.given_to_2();
         } else {
-            self.pipeline_parameters(&Parameters::new(), root.span);
-        }
-        self.pipeline_values();
-        if let Some(node) = root.get("executors") {
-            self.executors = self.definitions(node, Kind::Executor);
-        }
-        if let Some(node) = root.get("commands") {
-            self.commands = self.definitions(node, Kind::Command);
-            self.recursion();
-        }
-        if let Some(node) = root.get("jobs") {
-            self.jobs = self.definitions(node, Kind::Job);
-        }
-        let (workflows, processed) = self.workflows(root)?;
-        let Some(mut processed) = processed::text(&processed) else {
-            let start = Span {
-                end: root.span.start,
-                ..root.span
+            setup = self.setup(root);
+            let parameters = match root.get("parameters") {
+                Some(parameters) => self.parameters(parameters, None),
+                None => Parameters::new(),
             };
-            self.error(
-                "E_LIMIT",
-                "the expanded config is longer than 32 MiB",
-                start,
-            );
+            self.pipeline_parameters(&parameters, root.span);
+            self.pipeline_values();
+            if let Some(orbs) = root.get("orbs") {
+                self.declare_orbs(SpaceId::CONFIG, orbs, &[]);
+            }
+            self.groups(root);
+        }
+        self.tables(SpaceId::CONFIG, root);
+        if !self.missing.is_empty() {
+            // The rest would only say what the missing orbs do not define.
+            return None;
+        }
+        self.define_all(SpaceId::CONFIG);
+        self.recursion(SpaceId::CONFIG);
+        let (workflows, processed) = self.workflows(root)?;
+        if setup {
+            self.one_setup_workflow(root, &workflows);
+        }
+        if self.errors() == 0 {
+            // A misspelt name would also make what it means unused.
+            crate::checks::all(self, root, &workflows);
+        }
+        let start = Span {
+            end: root.span.start,
+            ..root.span
+        };
+        let Some(processed) = processed::config(&processed, &self.pins, text) else {
+            let message = "the expanded config is longer than 32 MiB";
+            self.error("E_LIMIT", message, start);
             return None;
         };
-        // The original, as a comment behind the result.
-        processed.push_str("\n# Original config:\n");
-        for line in text.lines() {
-            let clean: String = line
-                .chars()
-                .filter(|c| !c.is_control() || *c == '\t')
-                .collect();
-            processed.push_str(if clean.is_empty() { "#" } else { "# " });
-            processed.push_str(&clean);
-            processed.push('\n');
-        }
         Some(Plan {
             workflows,
             processed,
             origins: Origins::default(),
-            setup: false,
+            setup,
             orbs: Vec::new(),
         })
     }
 
-    /// Whether this is a config of version 2.1; everything else was reported.
-    fn version(&mut self, root: &Ref) -> bool {
+    /// Reads `version`; `None` if nothing can be read by it.
+    fn version(&mut self, root: &Ref) -> Option<()> {
         let Some(version) = root.get("version") else {
             let help = Some(String::from("start the file with `version: 2.1`"));
             let span = Span {
@@ -129,224 +184,148 @@ impl Compiler<'_> {
                 ..root.span
             };
             self.error_help("E_SCHEMA", "required key [version] not found", span, help);
-            return false;
+            return None;
         };
         match version.source_text().as_deref() {
-            Some("2.1") => true,
+            Some("2.1") => Some(()),
             Some("2" | "2.0") => {
-                self.unsupported("U_VERSION", "version 2 of the language", version.span);
-                false
+                self.v2 = true;
+                Some(())
             }
             _ => {
                 let help = Some(String::from("write `version: 2.1`"));
                 self.error_help("E_VERSION", "unsupported version", version.span, help);
+                None
+            }
+        }
+    }
+
+    /// Version 2 has no parameters, so a trigger cannot give any (language 18.1).
+    fn given_to_2(&mut self) {
+        let given: Vec<&str> = self.trigger.parameters.keys().map(String::as_str).collect();
+        if !given.is_empty() {
+            let message = format!("Unexpected argument(s): {}", given.join(", "));
+            let help = Some(String::from("parameters need `version: 2.1`"));
+            let span = Span {
+                file: FileId(0),
+                start: 0,
+                end: 0,
+            };
+            self.error_help("E_PARAM_UNEXPECTED", message, span, help);
+        }
+    }
+
+    fn setup(&mut self, root: &Ref) -> bool {
+        let Some(setup) = root.entry("setup") else {
+            return false;
+        };
+        match setup.value.value {
+            Value::Bool(setup) => setup,
+            Value::Null | Value::Bad => false,
+            _ => {
+                self.schema("setup must be a boolean", setup.value.span);
                 false
             }
         }
     }
 
-    fn not_built(&mut self, root: &Ref) {
-        if let Some(setup) = root.entry("setup") {
-            match setup.value.value {
-                Value::Bool(true) => self.unsupported("U_SETUP", "setup configs", setup.key_span),
-                Value::Bool(false) | Value::Null | Value::Bad => {}
-                _ => self.schema("setup must be a boolean", setup.value.span),
-            }
-        }
-        if let Some(groups) = root.entry("job-groups").filter(|e| !e.value.is_null()) {
-            self.unsupported("U_JOB_GROUPS", "job groups", groups.key_span);
-        }
-        if let Some(orbs) = root.get("orbs") {
-            let Some(entries) = orbs.map() else {
-                self.schema("`orbs` is a map of alias to reference", orbs.span);
-                return;
-            };
-            for orb in entries {
-                let reference = orb.value.str().unwrap_or("inline");
-                let message = format!("the orb {} ({reference})", orb.key);
-                self.unsupported("U_ORB", message, orb.key_span);
-                self.orbs.insert(orb.key.clone());
-            }
-        }
-    }
-
-    fn pipeline_parameters(&mut self, declared: &Parameters, span: Span) {
-        let start = Span {
-            end: span.start,
-            ..span
+    /// At most one workflow of a setup config may run (language 14.1). Without a branch or tag nobody
+    /// knows which, and that is worth a warning only.
+    fn one_setup_workflow(&mut self, root: &Ref, workflows: &[capstan_model::plan::Workflow]) {
+        let runs = |w: &&capstan_model::plan::Workflow| {
+            w.decision.runs && w.jobs.iter().any(|job| job.decision.runs)
         };
-        for (name, parameter) in declared {
-            let given = self.trigger.parameters.get(name);
-            let value = match given {
-                None => parameter
-                    .default
-                    .clone()
-                    .unwrap_or_else(|| Node::new(Value::Bad, start)),
-                Some(given) => {
-                    let value = Node::new(given_value(given, parameter), start);
-                    self.argument(name, parameter, &value)
-                }
-            };
-            self.pipeline
-                .insert(format!("pipeline.parameters.{name}"), value.value.clone());
-        }
-        let unknown: Vec<&String> = self
-            .trigger
-            .parameters
-            .keys()
-            .filter(|name| !declared.contains_key(*name))
+        let names: Vec<&str> = workflows
+            .iter()
+            .filter(runs)
+            .map(|w| w.name.as_str())
             .collect();
-        for name in unknown {
-            let help = suggest(name, declared.keys().map(String::as_str)).or_else(|| {
-                Some(String::from(
-                    "the config declares its own under `parameters`",
-                ))
-            });
-            let message = format!("Unexpected argument(s): {name}");
-            self.error_help("E_PARAM_UNEXPECTED", message, start, help);
-        }
-    }
-
-    fn pipeline_values(&mut self) {
-        let trigger = self.trigger;
-        let (project, revision) = (&trigger.project, &trigger.revision);
-        let text = |text: &str| {
-            if text.is_empty() {
-                Value::Null
-            } else {
-                Value::Str(text.to_owned())
-            }
+        let [_, second, ..] = names.as_slice() else {
+            return;
         };
-        let maybe = |value: &Option<String>| value.clone().map_or(Value::Null, Value::Str);
-        let source = match trigger.kind {
-            TriggerKind::CommandLine | TriggerKind::Api => "api",
-            TriggerKind::Webhook => "webhook",
-            TriggerKind::Schedule => "scheduled_pipeline",
-        };
-        let kind = if source == "scheduled_pipeline" {
-            "schedule"
+        let span = root
+            .get("workflows")
+            .and_then(|all| all.entry(second))
+            .map_or(root.span, |entry| entry.key_span);
+        let message = format!(
+            "a setup config runs one workflow in each pipeline, and this one would run {}",
+            names.join(" and ")
+        );
+        let help = String::from("give them conditions or filters that exclude each other");
+        let revision = &self.trigger.revision;
+        if revision.branch.is_some() || revision.tag.is_some() {
+            self.error_help("E_SETUP", message, span, Some(help));
         } else {
-            source
-        };
-        let is_default = match (&revision.branch, &project.default_branch) {
-            (Some(branch), Some(default)) => branch == default,
-            _ => false,
-        };
-        let number = i64::try_from(trigger.number).unwrap_or(i64::MAX);
-        let known = [
-            ("id", Value::Str(trigger.pipeline.to_string())),
-            ("number", Value::Int(number)),
-            ("name", Value::Null),
-            ("definition.id", Value::Null),
-            ("integration_source", text(&project.provider)),
-            ("project.git_url", text(&project.web_url)),
-            ("project.type", text(&project.provider)),
-            ("project.slug", text(&project.slug)),
-            ("git.branch", maybe(&revision.branch)),
-            ("git.tag", maybe(&revision.tag)),
-            ("git.branch.is_default", Value::Bool(is_default)),
-            ("git.revision", maybe(&revision.sha)),
-            ("git.base_revision", maybe(&revision.base_sha)),
-            ("git.repo_url", text(&project.web_url)),
-            ("git.repo_owner", text(&project.owner)),
-            ("git.repo_name", text(&project.name)),
-            ("git.repo_id", Value::Null),
-            ("git.commit.url", Value::Null),
-            ("git.commit.subject", maybe(&revision.subject)),
-            ("git.commit.body", maybe(&revision.body)),
-            ("git.commit.author_login", maybe(&revision.author)),
-            ("config.repository.name", text(&project.name)),
-            ("config.repository.url", text(&project.web_url)),
-            ("config.ref", maybe(&revision.branch)),
-            ("config.sha", maybe(&revision.sha)),
-            ("trigger_source", Value::Str(source.to_owned())),
-            ("trigger.type", Value::Str(kind.to_owned())),
-            ("trigger.id", Value::Null),
-            (
-                "trigger.received_at",
-                Value::Str(iso8601(trigger.received_at_ms)),
-            ),
-            ("schedule.name", Value::Null),
-            ("schedule.id", Value::Null),
-            ("event.name", Value::Str(kind.to_owned())),
-            ("event.action", Value::Str(kind.to_owned())),
-        ];
-        for (name, value) in known {
-            self.pipeline.insert(format!("pipeline.{name}"), value);
-        }
-        for (name, value) in &trigger.values {
-            let value = match value {
-                ParameterValue::String(text) | ParameterValue::Untyped(text) => {
-                    Value::Str(text.clone())
-                }
-                ParameterValue::Integer(n) => Value::Int(*n),
-                ParameterValue::Boolean(b) => Value::Bool(*b),
-            };
-            self.pipeline.insert(format!("pipeline.{name}"), value);
+            let mut warning = Diagnostic::new("W_SETUP", Severity::Warning, message, span);
+            warning.help.push(help);
+            self.report(warning);
         }
     }
-}
 
-/// A value of the trigger; text of a command line is read as the declared type says.
-fn given_value(given: &ParameterValue, parameter: &Parameter) -> Value {
-    use crate::ast::parameter::Type;
-    match given {
-        ParameterValue::String(text) => Value::Str(text.clone()),
-        ParameterValue::Integer(n) => Value::Int(*n),
-        ParameterValue::Boolean(b) => Value::Bool(*b),
-        ParameterValue::Untyped(text) => {
-            let read = match parameter.kind {
-                Some(Type::Integer) => text.parse().ok().map(Value::Int),
-                Some(Type::Boolean) => match text.as_str() {
-                    "true" => Some(Value::Bool(true)),
-                    "false" => Some(Value::Bool(false)),
-                    _ => None,
-                },
-                Some(Type::Enum) => {
-                    let member = |m: &&Ref| m.source_text().as_deref() == Some(text.as_str());
-                    parameter
-                        .members
-                        .iter()
-                        .find(member)
-                        .map(|m| m.value.clone())
+    /// Groups of jobs as written (language 11); members are looked at where a group is invoked.
+    fn groups(&mut self, root: &Ref) {
+        let Some(node) = root.get("job-groups") else {
+            return;
+        };
+        let Some(entries) = node.map() else {
+            if !node.is_bad() {
+                self.schema("`job-groups` is a map of names", node.span);
+            }
+            return;
+        };
+        for entry in entries {
+            if entry.key.is_empty() || entry.key.contains('/') {
+                let message = format!("a group cannot be called [{}]", entry.key);
+                self.schema(message, entry.key_span);
+                continue;
+            }
+            if root
+                .get("jobs")
+                .and_then(|jobs| jobs.entry(&entry.key))
+                .is_some()
+            {
+                let message = format!("[{}] is a job and a group of jobs", entry.key);
+                let help = Some(String::from("give one of them another name"));
+                self.error_help("E_DUP", message, entry.key_span, help);
+            }
+            let Some(fields) = entry.value.map() else {
+                if !entry.value.is_bad() {
+                    let message = format!("the group {} is a map with `jobs`", entry.key);
+                    self.schema(message, entry.key_span);
                 }
-                _ => None,
+                continue;
             };
-            read.unwrap_or_else(|| Value::Str(text.clone()))
+            self.closed(fields, &["jobs"]);
+            match entry.value.get("jobs").map(|jobs| (jobs.seq(), jobs.span)) {
+                Some((Some([_, ..]), _)) => {
+                    self.groups.insert(entry.key.clone(), entry.clone());
+                }
+                Some((_, span)) => {
+                    self.schema("`jobs` of a group is a list of at least one job", span);
+                }
+                None => {
+                    let message = format!("group {}: required key [jobs] not found", entry.key);
+                    self.schema(message, entry.key_span);
+                }
+            }
         }
     }
-}
 
-/// `2026-01-31T08:00:00Z` of milliseconds since 1970.
-fn iso8601(ms: i64) -> String {
-    let seconds = ms.div_euclid(1_000);
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days counted from 0000-03-01, so that the leap day ends a year.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day = days.rem_euclid(146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
+    /// Whether this compilation was asked for by a schedule.
+    pub(crate) fn scheduled(&self) -> bool {
+        self.trigger.kind == TriggerKind::Schedule
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::iso8601;
-
-    #[test]
-    fn times_are_written_in_utc() {
-        assert_eq!(iso8601(0), "1970-01-01T00:00:00Z");
-        assert_eq!(iso8601(1_709_210_096_000), "2024-02-29T12:34:56Z");
-        assert_eq!(iso8601(1_760_000_000_000), "2025-10-09T08:53:20Z");
+    /// Expands every element of an orb with made-up arguments, so that what it refers to is looked at.
+    fn try_all(&mut self, space: SpaceId) {
+        for kind in Kind::ALL {
+            let names: Vec<String> = self
+                .space(space)
+                .map(|there| there.written(kind).keys().cloned().collect())
+                .unwrap_or_default();
+            for name in names {
+                self.try_one(space, kind, &name);
+            }
+        }
     }
 }

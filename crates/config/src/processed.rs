@@ -2,13 +2,41 @@
 
 use std::fmt::Write as _;
 
+use capstan_model::plan::PinnedOrb;
+
 use crate::yaml::Value;
 
 /// Longest result, in bytes.
 const MAX_RESULT: usize = 32 * 1024 * 1024;
 
+/// The processed config: the orbs it was made with, the result, and the original as a comment behind
+/// it; `None` if the result is longer than 32 MiB.
+pub(crate) fn config(value: &Value, orbs: &[PinnedOrb], original: &str) -> Option<String> {
+    let mut out = String::new();
+    for orb in orbs {
+        let (reference, exact) = (comment(&orb.reference), comment(&orb.exact));
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "# Orb '{reference}' resolved to '{exact}'");
+    }
+    out.push_str(&text(value)?);
+    out.push_str("\n# Original config:\n");
+    for line in original.lines() {
+        let clean = comment(line);
+        out.push_str(if clean.is_empty() { "#" } else { "# " });
+        out.push_str(&clean);
+        out.push('\n');
+    }
+    Some(out)
+}
+
+/// A line that can stand in a comment of any YAML.
+fn comment(line: &str) -> String {
+    let odd = |c: char| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}');
+    line.chars().filter(|c| !odd(*c)).collect()
+}
+
 /// Writes a value as a block of YAML; `None` if that is longer than 32 MiB.
-pub(crate) fn text(value: &Value) -> Option<String> {
+fn text(value: &Value) -> Option<String> {
     let mut out = String::new();
     block(&mut out, value, 0);
     (out.len() <= MAX_RESULT).then_some(out)

@@ -80,10 +80,6 @@ impl Sources {
     }
 
     /// The answer for a reference, if there was one.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the phase that resolves orbs asks it")
-    )]
     pub(crate) fn orb(&self, reference: &str) -> Option<&Answer> {
         self.orbs.get(reference)
     }

@@ -8,6 +8,7 @@ use capstan_model::{FileId, Span};
 use granit_parser::{Event, Parser, ScalarStyle};
 
 use crate::diagnostic::Diagnostic;
+use crate::space::SpaceId;
 
 mod scalar;
 
@@ -44,6 +45,9 @@ pub(crate) enum Value {
     Str(String),
     Seq(Vec<Ref>),
     Map(Vec<Entry>),
+    /// An argument of type steps or executor, with the space its names are looked up in: that of the
+    /// text it was written in (language 12.5). Everything but a look-up sees what is inside.
+    Closed(Ref, SpaceId),
 }
 
 /// A key with its value.
@@ -52,6 +56,17 @@ pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) key_span: Span,
     pub(crate) value: Ref,
+}
+
+impl Entry {
+    /// The same key with another value.
+    pub(crate) fn with(&self, value: Ref) -> Self {
+        Self {
+            key: self.key.clone(),
+            key_span: self.key_span,
+            value,
+        }
+    }
 }
 
 impl Node {
@@ -65,9 +80,22 @@ impl Node {
         })
     }
 
+    /// What it holds, looked at without the space it is closed over.
+    pub(crate) fn open(&self) -> &Value {
+        self.value.open()
+    }
+
+    /// The space the value is closed over, if it is.
+    pub(crate) fn closed_over(&self) -> Option<SpaceId> {
+        match &self.value {
+            Value::Closed(_, space) => Some(*space),
+            _ => None,
+        }
+    }
+
     /// The entry of a map by its key.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
-        match &self.value {
+        match self.open() {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
             _ => None,
         }
@@ -82,7 +110,7 @@ impl Node {
 
     /// The entries, if this is a map.
     pub(crate) fn map(&self) -> Option<&[Entry]> {
-        match &self.value {
+        match self.open() {
             Value::Map(entries) => Some(entries),
             _ => None,
         }
@@ -90,7 +118,7 @@ impl Node {
 
     /// The items, if this is a list.
     pub(crate) fn seq(&self) -> Option<&[Ref]> {
-        match &self.value {
+        match self.open() {
             Value::Seq(items) => Some(items),
             _ => None,
         }
@@ -98,7 +126,7 @@ impl Node {
 
     /// The text, if this is a string.
     pub(crate) fn str(&self) -> Option<&str> {
-        match &self.value {
+        match self.open() {
             Value::Str(text) => Some(text),
             _ => None,
         }
@@ -122,6 +150,14 @@ impl Node {
 }
 
 impl Value {
+    /// The value itself, or the one that is closed over a space.
+    pub(crate) fn open(&self) -> &Self {
+        match self {
+            Self::Closed(inner, _) => inner.value.open(),
+            other => other,
+        }
+    }
+
     /// The text a scalar turns into; `None` for lists and maps.
     pub(crate) fn text(&self) -> Option<String> {
         match self {
@@ -131,6 +167,7 @@ impl Value {
             Self::Float(f) => Some(scalar::float_text(*f)),
             Self::Str(text) => Some(text.clone()),
             Self::Bad | Self::Seq(_) | Self::Map(_) => None,
+            Self::Closed(inner, _) => inner.value.text(),
         }
     }
 
@@ -145,12 +182,13 @@ impl Value {
             Self::Str(_) => "string",
             Self::Seq(_) => "list",
             Self::Map(_) => "map",
+            Self::Closed(inner, _) => inner.value.kind(),
         }
     }
 
     /// Equal with the type, lists and maps deep; the order of keys does not matter.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        match (self, other) {
+        match (self.open(), other.open()) {
             (Self::Null, Self::Null) => true,
             (Self::Bool(a), Self::Bool(b)) => a == b,
             (Self::Int(a), Self::Int(b)) => a == b,
@@ -180,6 +218,7 @@ impl Value {
             Self::Str(text) => !text.is_empty(),
             Self::Seq(items) => !items.is_empty(),
             Self::Map(entries) => !entries.is_empty(),
+            Self::Closed(inner, _) => inner.value.truthy(),
         }
     }
 
@@ -198,6 +237,7 @@ impl Value {
                     .map(|e| (e.key.clone(), e.value.value.json()))
                     .collect(),
             ),
+            Self::Closed(inner, _) => inner.value.json(),
         }
     }
 }

@@ -242,21 +242,14 @@ fn holds(check: &Check, compiled: &Compiled, sources: &Sources) -> Result<(), St
     if why.is_empty() { Ok(()) } else { Err(why) }
 }
 
-/// What was processed is finished: compiled once more, it stays as it is. It is read as 2.1, where all of
-/// it means the same unless a text holds `<<`.
+/// What was processed is finished: compiled once more, it stays as it is.
 fn compiles_to_itself(text: &str, processed: &Value, trigger: &Trigger) -> Result<(), String> {
-    let workflows = processed.get("workflows").and_then(Value::as_object);
-    let holds_one = workflows.is_some_and(|all| all.keys().any(|name| name != "version"));
-    if !holds_one || text.contains("<<") {
-        return Ok(());
-    }
-    let as_2_1 = text.replacen("version: 2", "version: 2.1", 1);
     // Its parameters are gone, so the trigger gives none.
     let trigger = Trigger {
         parameters: BTreeMap::new(),
         ..trigger.clone()
     };
-    let compiled = compile(&Sources::new("processed.yml", as_2_1), &trigger);
+    let compiled = compile(&Sources::new("processed.yml", text), &trigger);
     let Compiled::Done {
         plan: Some(plan), ..
     } = &compiled

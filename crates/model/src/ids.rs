@@ -134,6 +134,17 @@ impl fmt::Display for BadDigest {
 impl std::error::Error for BadDigest {}
 
 impl Digest {
+    /// The digest of these 32 bytes.
+    pub fn of(bytes: [u8; 32]) -> Self {
+        use std::fmt::Write as _;
+        let mut hex = String::with_capacity(64);
+        for byte in bytes {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Self(hex)
+    }
+
     /// The 64 hex digits.
     pub fn as_str(&self) -> &str {
         &self.0

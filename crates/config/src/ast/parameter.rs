@@ -6,8 +6,9 @@ use std::rc::Rc;
 use capstan_model::Span;
 use indexmap::IndexMap;
 
-use super::{Kind, suggest};
+use super::{Definition, Kind, suggest};
 use crate::compiler::{Compiler, Scope};
+use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Value};
 
 /// Declared parameters in file order.
@@ -59,7 +60,7 @@ impl Parameter {
         let Some(kind) = self.kind else {
             return Some(Rc::clone(value));
         };
-        let fits = match (kind, &value.value) {
+        let fits = match (kind, value.open()) {
             (_, Value::Bad) => true,
             (Type::String, Value::Str(_))
             | (Type::Boolean, Value::Bool(_))
@@ -70,7 +71,7 @@ impl Parameter {
             (Type::EnvVarName, Value::Str(name)) => posix(name),
             (Type::Enum, _) => {
                 let member = |member: &&Ref| {
-                    let by_text = match (&value.value, &member.plain) {
+                    let by_text = match (value.open(), &member.plain) {
                         (Value::Str(text), Some(plain)) => **plain == **text,
                         _ => false,
                     };
@@ -80,7 +81,26 @@ impl Parameter {
             }
             _ => false,
         };
-        fits.then(|| Rc::clone(value))
+        fits.then(|| match (kind, &value.value) {
+            // Only where names are looked up does it matter where they were written.
+            (Type::String | Type::EnvVarName, Value::Closed(inner, _)) => Rc::clone(inner),
+            _ => Rc::clone(value),
+        })
+    }
+
+    /// The value with the space its names belong to, which stays when it is passed on.
+    fn close(&self, value: Ref, space: SpaceId) -> Ref {
+        let named = matches!(self.kind, Some(Type::Steps | Type::Executor));
+        if !named || matches!(value.value, Value::Closed(..) | Value::Bad) {
+            return value;
+        }
+        let span = value.span;
+        Rc::new(Node {
+            value: Value::Closed(value, space),
+            span,
+            plain: None,
+            tagged: true,
+        })
     }
 }
 
@@ -241,19 +261,22 @@ impl Compiler<'_> {
         })
     }
 
-    /// The scope inside an element that is called with `arguments`, which were substituted before.
+    /// The scope inside an element that is called with `arguments`, which were written in the space
+    /// `from` and substituted before.
     pub(crate) fn bind(
         &mut self,
-        name: &str,
-        parameters: &Parameters,
+        definition: &Definition,
         arguments: &[Entry],
+        from: SpaceId,
         call: Span,
     ) -> Scope {
-        let mut values = HashMap::new();
+        let (name, parameters) = (&definition.name, &definition.parameters);
+        let mut values = HashMap::with_capacity(parameters.len());
         for argument in arguments {
             match parameters.get(&argument.key) {
                 Some(parameter) => {
                     let value = self.argument(&argument.key, parameter, &argument.value);
+                    let value = parameter.close(value, from);
                     values.insert(argument.key.clone(), value);
                 }
                 None => {
@@ -278,11 +301,12 @@ impl Compiler<'_> {
             let value = match &parameter.default {
                 Some(default) => {
                     // A default sees pipeline values, and no parameter beside it.
-                    let value = self.subst(default, &Scope::default());
-                    parameter.accept(&value).unwrap_or_else(|| {
+                    let value = self.subst(default, &Scope::of(definition.space));
+                    let value = parameter.accept(&value).unwrap_or_else(|| {
                         self.bad_default(key, parameter, &value);
                         Node::new(Value::Bad, call)
-                    })
+                    });
+                    parameter.close(value, definition.space)
                 }
                 None => {
                     // A parameter whose definition is wrong was reported there.
@@ -302,7 +326,7 @@ impl Compiler<'_> {
         }
         Scope {
             parameters: Some(Rc::new(values)),
-            ..Scope::default()
+            ..Scope::of(definition.space)
         }
     }
 }

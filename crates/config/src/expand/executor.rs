@@ -6,8 +6,9 @@ use capstan_model::plan::{Container, Executor, RegistryAuth};
 use capstan_model::source::OriginKind;
 
 use super::entry;
-use crate::ast::{Definition, suggest};
+use crate::ast::Kind;
 use crate::compiler::{Compiler, Scope};
+use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Value};
 
 const CONTAINER_KEYS: &[&str] = &[
@@ -22,133 +23,74 @@ const CONTAINER_KEYS: &[&str] = &[
     "gcp_auth",
 ];
 
-/// What an `executor:` came to.
-pub(crate) enum Found {
-    /// Its fields, substituted.
-    Fields(Vec<Entry>),
-    /// It is an orb's, which was reported as unsupported.
-    Unsupported,
-    /// It was reported as wrong.
-    Broken,
+/// An invocation of an executor as written.
+struct Call {
+    name: String,
+    arguments: Vec<Entry>,
+    /// Where the name is looked up.
+    space: SpaceId,
 }
 
 impl Compiler<'_> {
-    /// The fields of the executor that `node` invokes.
-    pub(crate) fn executor(&mut self, node: &Ref, scope: &Scope) -> Found {
+    /// The fields of the executor that `node` invokes; `None` where a mistake was reported.
+    pub(crate) fn executor(&mut self, node: &Ref, scope: &Scope) -> Option<Vec<Entry>> {
         let node = self.subst(node, scope);
-        let (name, arguments) = match &node.value {
-            Value::Bad => return Found::Broken,
-            Value::Str(name) => (name.clone(), Vec::new()),
+        let call = self.executor_call(&node, scope.space)?;
+        let definition = self.resolve(call.space, Kind::Executor, &call.name, node.span)?;
+        if definition.broken {
+            return None;
+        }
+        let kind = OriginKind::Executor(call.name.clone());
+        self.inside(&definition, kind, node.span, |this| {
+            let scope = this.bind(&definition, &call.arguments, call.space, node.span);
+            let fields = definition.node.map().unwrap_or_default();
+            let fields = fields
+                .iter()
+                .filter(|e| e.key != "parameters" && e.key != "description" && !e.value.is_null())
+                .map(|e| e.with(this.subst(&e.value, &scope)));
+            Some(fields.collect())
+        })
+    }
+
+    fn executor_call(&mut self, node: &Ref, space: SpaceId) -> Option<Call> {
+        let space = node.closed_over().unwrap_or(space);
+        match node.open() {
+            Value::Bad => None,
+            Value::Str(name) => Some(Call {
+                name: name.clone(),
+                arguments: Vec::new(),
+                space,
+            }),
             Value::Map(entries) => {
                 let Some(name) = node.get("name") else {
                     let message = "Unexpected executor invocation format: the map has no `name`";
-                    self.schema(message, node.span);
-                    return Found::Broken;
+                    let help = match entries.as_slice() {
+                        [only] => Some(format!("write `executor: {{name: {}, …}}`", only.key)),
+                        _ => None,
+                    };
+                    self.error_help("E_SCHEMA", message, node.span, help);
+                    return None;
                 };
-                match &name.value {
-                    Value::Str(text) => (
-                        text.clone(),
-                        entries
-                            .iter()
-                            .filter(|e| e.key != "name")
-                            .cloned()
-                            .collect(),
-                    ),
-                    // An executor parameter that holds a map, under `name`.
-                    Value::Map(inner) if name.get("name").and_then(|n| n.str()).is_some() => {
-                        let text = name
-                            .get("name")
-                            .and_then(|n| n.str())
-                            .unwrap_or("")
-                            .to_owned();
-                        let both = inner.iter().chain(entries).filter(|e| e.key != "name");
-                        (text, both.cloned().collect())
-                    }
-                    Value::Bad => return Found::Broken,
+                // An executor parameter under `name` brings the space of its own, and may be a map.
+                let mut call = match name.open() {
+                    Value::Bad => return None,
+                    Value::Str(_) | Value::Map(_) => self.executor_call(name, space)?,
                     _ => {
                         self.schema("Unexpected executor invocation format", name.span);
-                        return Found::Broken;
+                        return None;
                     }
+                };
+                for entry in entries.iter().filter(|e| e.key != "name") {
+                    call.arguments.retain(|e| e.key != entry.key);
+                    call.arguments.push(entry.clone());
                 }
+                Some(call)
             }
             _ => {
                 let message =
                     "Unexpected executor invocation format: write a name, or a map with `name`";
                 self.schema(message, node.span);
-                return Found::Broken;
-            }
-        };
-        let Some(definition) = self.find_executor(&name, &node) else {
-            let orb = name
-                .split_once('/')
-                .is_some_and(|(orb, _)| self.orbs.contains(orb));
-            return if orb {
-                Found::Unsupported
-            } else {
-                Found::Broken
-            };
-        };
-        if definition.broken {
-            return Found::Broken;
-        }
-        let call = format!("calling executor: '{name}'");
-        self.within(
-            call,
-            OriginKind::Executor(name.clone()),
-            node.span,
-            |this| {
-                let scope = this.bind(&name, &definition.parameters, &arguments, node.span);
-                let fields = definition.node.map().unwrap_or_default();
-                let fields = fields
-                    .iter()
-                    .filter(|e| e.key != "parameters" && e.key != "description")
-                    .map(|e| Entry {
-                        value: this.subst(&e.value, &scope),
-                        ..e.clone()
-                    });
-                Found::Fields(fields.collect())
-            },
-        )
-    }
-
-    fn find_executor(&mut self, name: &str, node: &Node) -> Option<Rc<Definition>> {
-        let mut name = name.to_owned();
-        let mut path = Vec::new();
-        loop {
-            if let Some((orb, _)) = name.split_once('/') {
-                if self.orbs.contains(orb) {
-                    let message = format!("the executor {name} comes from an orb");
-                    self.unsupported("U_ORB", message, node.span);
-                } else {
-                    let message =
-                        format!("Cannot find orb '{orb}' looking for executor named '{name}'");
-                    self.error("E_UNKNOWN_ORB", message, node.span);
-                }
-                return None;
-            }
-            let Some(definition) = self.executors.get(&name).map(Rc::clone) else {
-                let help = suggest(&name, self.executors.keys().map(String::as_str));
-                let message = match path.last() {
-                    None => format!("Cannot find a definition for executor named {name}"),
-                    Some(alias) => format!(
-                        "Executor alias '{alias}' refers to '{name}', which is not a known local executor"
-                    ),
-                };
-                self.error_help("E_UNKNOWN_EXECUTOR", message, node.span, help);
-                return None;
-            };
-            match definition.node.str() {
-                None => return Some(definition),
-                Some(_) if path.contains(&name) => {
-                    let message =
-                        format!("Infinite loop detected: executor {name} is its own alias");
-                    self.error("E_CYCLE", message, definition.span);
-                    return None;
-                }
-                Some(target) => {
-                    let target = target.to_owned();
-                    path.push(std::mem::replace(&mut name, target));
-                }
+                None
             }
         }
     }
@@ -324,7 +266,12 @@ impl Compiler<'_> {
         let span = node.span;
         let moved = |e: &&Entry| e.key == "resource_class" || e.key == "shell";
         let out = entries.iter().filter(moved).cloned().collect();
-        let kept = vec![entry("xcode", Node::new(Value::Str(xcode.clone()), span))];
+        let mut kept = vec![entry("xcode", Node::new(Value::Str(xcode.clone()), span))];
+        kept.extend(
+            node.entry("code_signing")
+                .filter(|e| !e.value.is_null())
+                .cloned(),
+        );
         Some((
             Node::new(Value::Map(kept), span),
             Executor::Macos { xcode },

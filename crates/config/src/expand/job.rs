@@ -4,15 +4,14 @@ use std::rc::Rc;
 
 use capstan_model::Span;
 use capstan_model::plan::{BuildJob, Executor, JobKind, Step};
+use capstan_model::source::OriginKind;
 
-use super::executor::Found;
 use super::steps::Expanded;
-use crate::ast::Definition;
+use crate::ast::{Definition, JOB_KEYS, PLACES};
+use crate::budget::MAX_STEPS_OF_A_JOB;
 use crate::compiler::{Compiler, Scope};
+use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Value};
-
-/// Most steps of one job.
-const MAX_STEPS: usize = 10_000;
 
 /// What an invocation came to.
 #[derive(Clone, Debug)]
@@ -30,53 +29,69 @@ pub(crate) struct Around {
 }
 
 impl Compiler<'_> {
-    /// The concrete job, or `None` where a mistake was reported.
+    /// The concrete job, or `None` where a mistake was reported. The arguments were substituted, and
+    /// written in the space `from`.
     pub(crate) fn concrete(
         &mut self,
         definition: &Definition,
         arguments: &[Entry],
         around: &Around,
-        call: Span,
+        (from, call): (SpaceId, Span),
     ) -> Option<Concrete> {
         if definition.broken {
             return None;
         }
         let before = self.errors();
-        let scope = self.bind(&definition.name, &definition.parameters, arguments, call);
+        let scope = self.bind(definition, arguments, from, call);
         let node = &definition.node;
         let kind = node.get("type").map(|n| self.subst(n, &scope));
+        let span = kind.as_ref().map_or(definition.span, |n| n.span);
         let word = kind.as_ref().and_then(|n| n.str()).unwrap_or("build");
-        match word {
-            "build" => {}
-            "approval" => {
-                return Some(Concrete {
-                    kind: JobKind::Approval,
-                    processed: None,
-                });
-            }
+        let concrete = match word {
+            "build" => self.build(definition, &scope, around),
+            "approval" => Some(Concrete {
+                kind: JobKind::Approval,
+                processed: None,
+            }),
             "no-op" => {
+                for entry in node.map().unwrap_or_default() {
+                    if !["type", "parameters", "description"].contains(&entry.key.as_str()) {
+                        let message =
+                            format!("`{}` means nothing in a job of type no-op", entry.key);
+                        self.warn("W_IGNORED_KEY", message, entry.key_span);
+                    }
+                }
                 let kind = Node::new(Value::Str(String::from("no-op")), definition.span);
                 let processed = Value::Map(vec![super::entry("type", kind)]);
-                return Some(Concrete {
+                Some(Concrete {
                     kind: JobKind::NoOp,
                     processed: Some(processed),
-                });
+                })
             }
             "release" | "lock" | "unlock" => {
-                let span = kind.as_ref().map_or(definition.span, |n| n.span);
                 self.unsupported("U_JOB_TYPE", format!("jobs of type {word}"), span);
-                return Some(unsupported());
+                let fields = node.map().unwrap_or_default();
+                let mut fields: Vec<Entry> = fields
+                    .iter()
+                    .filter(|e| {
+                        ["type", "plan_name", "validation", "key"].contains(&e.key.as_str())
+                    })
+                    .map(|e| e.with(self.subst(&e.value, &scope)))
+                    .collect();
+                fields.sort_by(|a, b| a.key.cmp(&b.key));
+                Some(Concrete {
+                    kind: JobKind::NoOp,
+                    processed: Some(Value::Map(fields)),
+                })
             }
             _ => {
-                let span = kind.as_ref().map_or(definition.span, |n| n.span);
                 let message = format!(
                     "`type` is one of build, release, no-op, approval, lock, unlock, not [{word}]"
                 );
                 self.schema(message, span);
-                return None;
+                None
             }
-        }
-        let concrete = self.build(definition, &scope, around);
+        };
         (self.errors() == before).then_some(concrete).flatten()
     }
 
@@ -88,36 +103,42 @@ impl Compiler<'_> {
     ) -> Option<Concrete> {
         let node = &definition.node;
         let mut fields: Vec<Entry> = Vec::new();
-        let mut lacking = false;
-        if let Some(executor) = node.get("executor") {
-            match self.executor(executor, scope) {
-                Found::Fields(found) => fields = found,
-                Found::Unsupported => lacking = true,
-                Found::Broken => return None,
-            }
+        if let Some(executor) = node.get("executor").filter(|_| !self.v2) {
+            fields = self.executor(executor, scope)?;
         }
-        let places = ["docker", "machine", "macos"];
-        let own: Vec<Entry> = node
-            .map()?
-            .iter()
-            .filter(|e| {
-                !matches!(
-                    e.key.as_str(),
-                    "executor" | "parameters" | "description" | "steps" | "type" | "branches"
-                ) && !e.value.is_null()
-            })
-            .map(|e| Entry {
-                value: self.subst(&e.value, scope),
-                ..e.clone()
-            })
-            .filter(|e| !(e.key == "machine" && matches!(e.value.value, Value::Bool(false))))
-            .collect();
+        let mut own: Vec<Entry> = Vec::new();
+        for entry in node.map()? {
+            let elsewhere = [
+                "executor",
+                "parameters",
+                "description",
+                "steps",
+                "type",
+                "branches",
+                "key",
+                "plan_name",
+                "validation",
+            ];
+            if elsewhere.contains(&entry.key.as_str())
+                || entry.value.is_null()
+                || !JOB_KEYS.contains(&entry.key.as_str())
+            {
+                continue;
+            }
+            let value = self.subst(&entry.value, scope);
+            if value.is_null()
+                || (entry.key == "machine" && matches!(value.value, Value::Bool(false)))
+            {
+                continue;
+            }
+            own.push(entry.with(value));
+        }
         if let Some(branches) = node.entry("branches") {
             let message = "`branches` of a job means nothing to workflows; use `filters` there";
             self.warn("W_DEPRECATED", message, branches.key_span);
         }
-        if own.iter().any(|e| places.contains(&e.key.as_str())) {
-            fields.retain(|e| !places.contains(&e.key.as_str()));
+        if own.iter().any(|e| PLACES.contains(&e.key.as_str())) {
+            fields.retain(|e| !PLACES.contains(&e.key.as_str()));
         }
         for entry in own {
             match fields.iter_mut().find(|e| e.key == entry.key) {
@@ -137,23 +158,27 @@ impl Compiler<'_> {
             }
         }
         let mut steps = Vec::new();
-        for (list, around_it) in [
-            (around.before.as_ref(), true),
-            (node.get("steps"), false),
-            (around.after.as_ref(), true),
-        ] {
-            let frozen = Scope::frozen();
-            if let Some(list) = list {
-                let scope = if around_it { &frozen } else { scope };
-                self.steps(list, scope, &mut steps);
-            }
+        self.around("pre-steps", around.before.as_ref(), &mut steps);
+        if let Some(list) = node.get("steps") {
+            self.steps(list, scope, &mut steps);
         }
-        if steps.len() > MAX_STEPS {
-            let message = format!("a job has at most {MAX_STEPS} steps");
+        self.around("post-steps", around.after.as_ref(), &mut steps);
+        if steps.len() > MAX_STEPS_OF_A_JOB {
+            let message = format!("a job has at most {MAX_STEPS_OF_A_JOB} steps");
             self.error("E_LIMIT", message, definition.span);
             return None;
         }
-        self.finish(definition, fields, steps, lacking)
+        self.finish(definition, fields, steps)
+    }
+
+    /// Steps that an invocation puts around a job's own: written in the config, whoever the job is of
+    /// (language 10.7).
+    fn around(&mut self, which: &str, list: Option<&Ref>, out: &mut Vec<Expanded>) {
+        let Some(list) = list else { return };
+        let kind = OriginKind::AroundSteps(which.to_owned());
+        self.within(kind, list.span, |this| {
+            this.steps(list, &Scope::frozen(SpaceId::CONFIG), out);
+        });
     }
 
     fn finish(
@@ -161,7 +186,6 @@ impl Compiler<'_> {
         definition: &Definition,
         fields: Vec<Entry>,
         steps: Vec<Expanded>,
-        lacking: bool,
     ) -> Option<Concrete> {
         let mut job = BuildJob {
             executor: Executor::Machine {
@@ -235,6 +259,7 @@ impl Compiler<'_> {
                 "circleci_ip_ranges" => {
                     self.boolean("circleci_ip_ranges", value);
                 }
+                "retention" => self.retention(value),
                 _ => {}
             }
             processed.push(Entry {
@@ -243,9 +268,6 @@ impl Compiler<'_> {
             });
         }
         if !placed {
-            if lacking {
-                return Some(unsupported());
-            }
             let message = format!(
                 "job {}: missing a required key: docker, machine, macos or executor; its executor has none",
                 definition.name
@@ -285,6 +307,22 @@ impl Compiler<'_> {
         })
     }
 
+    /// `retention: {caches: 15d}`, from 1 to 30 days (language 7, 20.18).
+    fn retention(&mut self, node: &Ref) {
+        let entries = node.map().unwrap_or_default();
+        if !self.closed(entries, &["caches"]) {
+            return;
+        }
+        let days = node.get("caches").and_then(|n| n.str()).and_then(|text| {
+            let days: u32 = text.strip_suffix('d')?.parse().ok()?;
+            (1..=30).contains(&days).then_some(days)
+        });
+        if days.is_none() && !node.is_bad() {
+            let message = "`retention` is `caches` with 1 to 30 days: `{caches: 15d}`";
+            self.schema(message, node.span);
+        }
+    }
+
     fn parallelism(&mut self, node: &Ref) -> Option<u32> {
         let n = match &node.value {
             Value::Int(n) => Some(*n),
@@ -303,14 +341,6 @@ impl Compiler<'_> {
                 None
             }
         }
-    }
-}
-
-/// Stands for a job that was reported as unsupported, so that the graph around it can be checked.
-pub(crate) fn unsupported() -> Concrete {
-    Concrete {
-        kind: JobKind::NoOp,
-        processed: None,
     }
 }
 

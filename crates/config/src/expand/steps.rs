@@ -5,14 +5,15 @@ use std::rc::Rc;
 use capstan_model::Span;
 use capstan_model::plan::Step;
 use capstan_model::source::OriginKind;
+use indexmap::IndexMap;
 
 use super::fields::BUILT_IN;
-use crate::ast::suggest;
+use crate::ast::Kind;
+use crate::budget::MAX_CALLS;
 use crate::compiler::{Compiler, Scope};
 use crate::logic;
+use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Value};
-
-const MAX_CALLS: usize = 100;
 
 /// A step of the flat list.
 pub(crate) struct Expanded {
@@ -43,13 +44,17 @@ impl Compiler<'_> {
         match &list.value {
             Value::Seq(items) => {
                 for item in items {
+                    if self.spent() {
+                        return;
+                    }
                     self.step(item, scope, out);
                 }
             }
+            Value::Closed(..) => self.spliced(list, scope, out),
             // A whole tag that yields steps.
             Value::Str(text) if text.contains("<<") && !scope.frozen => {
                 let value = self.subst(list, scope);
-                self.spliced(&value, out);
+                self.spliced(&value, scope, out);
             }
             Value::Map(_) => self.step(list, scope, out),
             Value::Bad => {}
@@ -60,9 +65,20 @@ impl Compiler<'_> {
         }
     }
 
-    fn spliced(&mut self, value: &Ref, out: &mut Vec<Expanded>) {
-        match &value.value {
-            Value::Seq(_) => self.steps(value, &Scope::frozen(), out),
+    /// Expands a value that a tag gave: steps passed as an argument, whose names belong to whoever
+    /// wrote them.
+    fn spliced(&mut self, value: &Ref, scope: &Scope, out: &mut Vec<Expanded>) {
+        let space = value.closed_over().unwrap_or(scope.space);
+        match value.open() {
+            Value::Seq(items) => {
+                let scope = Scope::frozen(space);
+                for item in items {
+                    if self.spent() {
+                        return;
+                    }
+                    self.step(item, &scope, out);
+                }
+            }
             Value::Bad => {}
             other => {
                 let message = format!("expected type: steps, actual type: {}", other.kind());
@@ -75,8 +91,8 @@ impl Compiler<'_> {
         match &item.value {
             Value::Str(text) if text.contains("<<") && !scope.frozen => {
                 let value = self.subst(item, scope);
-                match &value.value {
-                    Value::Seq(_) => self.spliced(&value, out),
+                match value.open() {
+                    Value::Seq(_) => self.spliced(&value, scope, out),
                     Value::Bad => {}
                     other => {
                         let name = other.text().unwrap_or_default();
@@ -91,7 +107,8 @@ impl Compiler<'_> {
                 [entry] => self.named(&entry.key, entry.key_span, Some(&entry.value), scope, out),
                 _ => self.steps_shape(&Node::new(Value::Seq(vec![Rc::clone(item)]), item.span)),
             },
-            Value::Seq(_) if item.tagged => self.spliced(item, out),
+            Value::Closed(..) => self.spliced(item, scope, out),
+            Value::Seq(_) if item.tagged => self.spliced(item, scope, out),
             Value::Bad => {}
             other => {
                 let message = format!(
@@ -111,7 +128,7 @@ impl Compiler<'_> {
         scope: &Scope,
         out: &mut Vec<Expanded>,
     ) {
-        if self.commands.contains_key(name) {
+        if self.defines(scope.space, Kind::Command, name) {
             if BUILT_IN.contains(&name) {
                 let message =
                     format!("the command {name} stands in the place of the built-in step");
@@ -120,6 +137,11 @@ impl Compiler<'_> {
             return self.call(name, span, body, scope, out);
         }
         match name {
+            "when" | "unless" if self.v2 => {
+                let message = format!("Cannot find a definition for command named {name}");
+                let help = Some(format!("a `{name}` step needs `version: 2.1`"));
+                return self.error_help("E_UNKNOWN_COMMAND", message, span, help);
+            }
             "when" | "unless" => return self.conditional(name, span, body, scope, out),
             "steps" => {
                 let Some(body) = body else {
@@ -129,7 +151,7 @@ impl Compiler<'_> {
                     return self.steps(body, scope, out);
                 }
                 let value = self.subst(body, scope);
-                return self.spliced(&value, out);
+                return self.spliced(&value, scope, out);
             }
             _ => {}
         }
@@ -143,25 +165,13 @@ impl Compiler<'_> {
         };
         if BUILT_IN.contains(&name) {
             let body = body.map(|body| self.subst(body, scope));
-            if let Some(step) = self.built_in(name, span, body.as_ref()) {
+            if let Some(step) = self.built_in(name, span, body.as_ref())
+                && self.spend_step(span)
+            {
                 out.push(step);
             }
-        } else if let Some((orb, _)) = name.split_once('/') {
-            if self.orbs.contains(orb) {
-                self.unsupported(
-                    "U_ORB",
-                    format!("the command {name} comes from an orb"),
-                    span,
-                );
-            } else {
-                let message = format!("Cannot find orb '{orb}' looking for command named '{name}'");
-                self.error("E_UNKNOWN_ORB", message, span);
-            }
         } else {
-            let commands = self.commands.keys().map(String::as_str);
-            let help = suggest(name, commands.chain(BUILT_IN.iter().copied()));
-            let message = format!("Cannot find a definition for command named {name}");
-            self.error_help("E_UNKNOWN_COMMAND", message, span, help);
+            self.call(name, span, body, scope, out);
         }
     }
 
@@ -173,14 +183,19 @@ impl Compiler<'_> {
         scope: &Scope,
         out: &mut Vec<Expanded>,
     ) {
-        let Some(definition) = self.commands.get(name).map(Rc::clone) else {
+        let Some(definition) = self.resolve(scope.space, Kind::Command, name, span) else {
             return;
         };
         if definition.broken {
             return;
         }
-        if self.calling.iter().any(|caller| caller == name) {
-            // Reported once for all commands, whether they are called or not.
+        let me = (definition.space, definition.name.clone());
+        if self.calling.contains(&me) {
+            if me.0.is_orb() {
+                let message = format!("Infinite loop detected: command {name} calls itself");
+                self.error("E_CYCLE", message, span);
+            }
+            // The config's own were reported once for all, whether they are called or not.
             return;
         }
         if self.calling.len() >= MAX_CALLS {
@@ -190,37 +205,20 @@ impl Compiler<'_> {
                 span,
             );
         }
-        let arguments = match body.map(|body| self.subst(body, scope)) {
-            None => Vec::new(),
-            Some(body) => match &body.value {
-                Value::Map(entries) => entries.clone(),
-                Value::Null => Vec::new(),
-                Value::Bad => return,
-                other => {
-                    let message =
-                        format!("the arguments of {name} are a map, not a {}", other.kind());
-                    return self.schema(message, body.span);
-                }
-            },
+        let body = body.map(|body| self.subst(body, scope));
+        let arguments = match body.as_ref().map(|body| (&body.value, body.span)) {
+            None | Some((Value::Null, _)) => &[],
+            Some((Value::Map(entries), _)) => entries.as_slice(),
+            Some((Value::Bad, _)) => return,
+            Some((other, at)) => {
+                let message = format!("the arguments of {name} are a map, not a {}", other.kind());
+                return self.schema(message, at);
+            }
         };
-        if let Some(target) = definition.node.str() {
-            let orb = target.split_once('/').map_or("", |(orb, _)| orb);
-            return if self.orbs.contains(orb) {
-                self.unsupported(
-                    "U_ORB",
-                    format!("the command {target} comes from an orb"),
-                    span,
-                );
-            } else {
-                let message =
-                    format!("Cannot find orb '{orb}' looking for command named '{target}'");
-                self.error("E_UNKNOWN_ORB", message, definition.span);
-            };
-        }
-        let call = format!("calling command: '{name}'");
-        self.within(call, OriginKind::Command(name.to_owned()), span, |this| {
-            let inner = this.bind(name, &definition.parameters, &arguments, span);
-            this.calling.push(name.to_owned());
+        let kind = OriginKind::Command(name.to_owned());
+        self.inside(&definition, kind, span, |this| {
+            let inner = this.bind(&definition, arguments, scope.space, span);
+            this.calling.push(me);
             if let Some(steps) = definition.node.get("steps") {
                 this.steps(steps, &inner, out);
             }
@@ -268,31 +266,32 @@ impl Compiler<'_> {
         match logic::evaluate(&condition) {
             Ok(Value::Bad) => {}
             Ok(value) if value.truthy() == (name == "when") => {
-                self.within(
-                    format!("keeping a `{name}` step"),
-                    OriginKind::Condition,
-                    span,
-                    |this| this.steps(steps, scope, out),
-                );
+                self.within(OriginKind::Condition, span, |this| {
+                    this.steps(steps, scope, out);
+                });
             }
             Ok(_) => {}
             Err((code, message, span)) => self.error(code, message, span),
         }
     }
 
-    /// Reports commands that call themselves, under whatever condition.
-    pub(crate) fn recursion(&mut self) {
-        let mut edges: Vec<(String, Span, Vec<String>)> = Vec::new();
-        for (name, definition) in &self.commands {
+    /// Reports commands of a space that call themselves, under whatever condition.
+    pub(crate) fn recursion(&mut self, space: SpaceId) {
+        let Some(there) = self.space(space) else {
+            return;
+        };
+        let commands = there.written(Kind::Command);
+        let mut edges = Edges::with_capacity(commands.len());
+        for (name, entry) in commands {
             let mut called = Vec::new();
-            if let Some(steps) = definition.node.get("steps") {
+            if let Some(steps) = entry.value.get("steps") {
                 calls(steps, &mut called);
             }
-            called.retain(|name| self.commands.contains_key(name));
-            edges.push((name.clone(), definition.span, called));
+            called.retain(|name| commands.contains_key(name));
+            edges.insert(name.clone(), (entry.key_span, called));
         }
         let mut told: Vec<String> = Vec::new();
-        for (name, span, _) in &edges {
+        for (name, (span, _)) in &edges {
             if told.contains(name) {
                 continue;
             }
@@ -309,23 +308,30 @@ impl Compiler<'_> {
                 };
                 let message =
                     format!("Infinite loop detected: command {name} calls itself{through}");
-                self.error("E_CYCLE", message, *span);
+                let help = if BUILT_IN.contains(&name.as_str()) {
+                    format!(
+                        "inside the command {name} the built-in step {name} is out of reach; give the command another name"
+                    )
+                } else {
+                    String::from("take one of these calls away")
+                };
+                self.error_help("E_CYCLE", message, *span, Some(help));
                 told.extend(path);
             }
         }
     }
 }
 
+/// Commands with the place of their name and the commands they call.
+type Edges = IndexMap<String, (Span, Vec<String>)>;
+
 /// The shortest way from `start` back to itself.
-fn cycle(start: &str, edges: &[(String, Span, Vec<String>)]) -> Option<Vec<String>> {
+fn cycle(start: &str, edges: &Edges) -> Option<Vec<String>> {
     let mut queue = std::collections::VecDeque::from([vec![start.to_owned()]]);
     let mut seen = std::collections::HashSet::new();
     while let Some(path) = queue.pop_front() {
         let last = path.last()?;
-        let called = edges
-            .iter()
-            .find(|(name, ..)| name == last)
-            .map(|(_, _, called)| called)?;
+        let (_, called) = edges.get(last)?;
         for next in called {
             if next == start {
                 return Some(path);

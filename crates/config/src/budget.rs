@@ -1,0 +1,65 @@
+//! What one compilation may make, counted while it makes it (language 1.1, 18.2; safety rule 39).
+
+use capstan_model::Span;
+
+use crate::compiler::Compiler;
+
+/// Most nodes that substitution may make, where a long text counts as several.
+const MAX_MADE: u64 = 4_000_000;
+/// Most steps of all jobs together.
+const MAX_STEPS: u64 = 1_000_000;
+/// Most concrete jobs of one config.
+pub(crate) const MAX_JOBS: usize = 10_000;
+/// Most steps of one job.
+pub(crate) const MAX_STEPS_OF_A_JOB: usize = 10_000;
+/// Deepest chain of commands.
+pub(crate) const MAX_CALLS: usize = 100;
+/// Most orbs of one config, those that orbs import included.
+pub(crate) const MAX_ORBS: usize = 200;
+/// Deepest chain of imports.
+pub(crate) const MAX_IMPORTS: usize = 20;
+/// Most contexts over all workflows.
+pub(crate) const MAX_CONTEXTS: usize = 100;
+
+/// What was made so far.
+#[derive(Default)]
+pub(crate) struct Budget {
+    made: u64,
+    steps: u64,
+    /// Concrete jobs.
+    pub(crate) jobs: usize,
+    told: bool,
+}
+
+impl Compiler<'_> {
+    /// Counts nodes made; false when there are too many, which is reported once.
+    pub(crate) fn spend(&mut self, nodes: u64, span: Span) -> bool {
+        self.budget.made = self.budget.made.saturating_add(nodes);
+        self.within_bounds(self.budget.made <= MAX_MADE, span)
+    }
+
+    /// Counts a step; false when there are too many, which is reported once.
+    pub(crate) fn spend_step(&mut self, span: Span) -> bool {
+        self.budget.steps += 1;
+        self.within_bounds(self.budget.steps <= MAX_STEPS, span)
+    }
+
+    /// Whether nothing more may be made.
+    pub(crate) fn spent(&self) -> bool {
+        self.budget.told
+    }
+
+    fn within_bounds(&mut self, fine: bool, span: Span) -> bool {
+        if !fine && !self.budget.told {
+            self.budget.told = true;
+            let help = "fewer or smaller matrices, or parameters with less in them";
+            self.error_help(
+                "E_LIMIT",
+                "the expanded config is too large",
+                span,
+                Some(help.to_owned()),
+            );
+        }
+        fine
+    }
+}

@@ -1,0 +1,287 @@
+//! Definitions that nothing uses (language 2.5).
+//!
+//! What a trigger drops is still used: the rule follows names through the text, whatever conditions say.
+//! Each node is looked at once, however often aliases repeat it.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use crate::compiler::Compiler;
+use crate::yaml::{Entry, Ref, Value};
+
+const SECTIONS: [&str; 4] = ["jobs", "job-groups", "commands", "executors"];
+/// Longer texts are scripts, which name nothing.
+const LONGEST_NAME: usize = 256;
+
+pub(crate) fn check(compiler: &mut Compiler<'_>, root: &Ref) {
+    let tables = Tables::of(root, compiler.v2);
+    let mut walk = Walk {
+        tables: &tables,
+        elements: HashSet::new(),
+        orbs: HashSet::new(),
+        seen: HashSet::new(),
+    };
+    match root.get("workflows").and_then(|node| node.map()) {
+        Some(workflows) if workflows.iter().any(|e| e.key != "version") => {
+            workflows
+                .iter()
+                .for_each(|workflow| walk.node(&workflow.value));
+        }
+        _ => walk.word("build"),
+    }
+    let (reached, orbs) = (walk.elements, walk.orbs);
+    let mentions = Mentions::of(&tables);
+    for (index, (section, entry)) in tables.entries.iter().enumerate() {
+        if reached.contains(&index) {
+            unused_parameters(compiler, entry);
+            continue;
+        }
+        let word = section.strip_suffix('s').unwrap_or(section);
+        tell(
+            compiler,
+            word,
+            entry,
+            mentions.by_another(&entry.key, index),
+        );
+    }
+    if compiler.v2 {
+        return;
+    }
+    for entry in root.get("orbs").and_then(|n| n.map()).unwrap_or_default() {
+        if !orbs.contains(entry.key.as_str()) {
+            tell(
+                compiler,
+                "orb",
+                entry,
+                mentions.orbs.contains(entry.key.as_str()),
+            );
+        }
+    }
+    let parameters = root
+        .get("parameters")
+        .and_then(|n| n.map())
+        .unwrap_or_default();
+    if parameters.is_empty() {
+        return;
+    }
+    let mut named = HashSet::new();
+    let others = root.map().unwrap_or_default();
+    let mut seen = HashSet::new();
+    for section in others.iter().filter(|e| e.key != "parameters") {
+        parameter_names(
+            &section.value,
+            "pipeline.parameters.",
+            &mut named,
+            &mut seen,
+        );
+    }
+    for entry in parameters
+        .iter()
+        .filter(|e| plain(&e.key) && !named.contains(&e.key))
+    {
+        tell(compiler, "pipeline parameter", entry, false);
+    }
+}
+
+fn tell(compiler: &mut Compiler<'_>, word: &str, entry: &Entry, mentioned: bool) {
+    let (code, what) = if mentioned {
+        ("W_UNREACHED", "is used only by what no workflow reaches")
+    } else {
+        ("W_UNUSED", "is not used")
+    };
+    let message = format!("the {word} [{}] {what}", entry.key);
+    compiler.warn(code, message, entry.key_span);
+}
+
+/// Parameters of an element that its text never names.
+fn unused_parameters(compiler: &mut Compiler<'_>, element: &Entry) {
+    let declared = element.value.get("parameters").and_then(|n| n.map());
+    let declared = declared.unwrap_or_default();
+    if declared.is_empty() || compiler.v2 {
+        return;
+    }
+    let mut named = HashSet::new();
+    let mut seen = HashSet::new();
+    let fields = element.value.map().unwrap_or_default();
+    for field in fields.iter().filter(|e| e.key != "parameters") {
+        parameter_names(&field.value, "parameters.", &mut named, &mut seen);
+    }
+    for parameter in declared
+        .iter()
+        .filter(|e| plain(&e.key) && !named.contains(&e.key))
+    {
+        tell(compiler, "parameter", parameter, false);
+    }
+}
+
+/// Whether a name can be told from what stands around it.
+fn plain(name: &str) -> bool {
+    name.chars().all(in_name)
+}
+
+fn in_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+/// Collects the names that follow `prefix` anywhere below.
+fn parameter_names(
+    node: &Ref,
+    prefix: &str,
+    out: &mut HashSet<String>,
+    seen: &mut HashSet<*const ()>,
+) {
+    match node.open() {
+        Value::Str(text) => names_in(text, prefix, out),
+        Value::Seq(items) if seen.insert(Rc::as_ptr(node).cast()) => {
+            for item in items {
+                parameter_names(item, prefix, out, seen);
+            }
+        }
+        Value::Map(entries) if seen.insert(Rc::as_ptr(node).cast()) => {
+            for entry in entries {
+                names_in(&entry.key, prefix, out);
+                parameter_names(&entry.value, prefix, out, seen);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn names_in(text: &str, prefix: &str, out: &mut HashSet<String>) {
+    for (at, _) in text.match_indices(prefix) {
+        let rest = text.get(at + prefix.len()..).unwrap_or("");
+        let name: String = rest.chars().take_while(|c| in_name(*c)).collect();
+        out.insert(name);
+    }
+}
+
+/// The definitions as written.
+struct Tables<'a> {
+    entries: Vec<(&'static str, &'a Entry)>,
+    /// Indexes of the definitions of a name, of whatever kind.
+    by_name: HashMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Tables<'a> {
+    fn of(root: &'a Ref, v2: bool) -> Self {
+        let mut tables = Self {
+            entries: Vec::new(),
+            by_name: HashMap::new(),
+        };
+        for section in SECTIONS
+            .into_iter()
+            .take(if v2 { 1 } else { SECTIONS.len() })
+        {
+            for entry in root.get(section).and_then(|n| n.map()).unwrap_or_default() {
+                let same = tables.by_name.entry(entry.key.as_str()).or_default();
+                same.push(tables.entries.len());
+                tables.entries.push((section, entry));
+            }
+        }
+        tables
+    }
+}
+
+/// Follows every word that names an element; a word may name several of different kinds.
+struct Walk<'t, 'a> {
+    tables: &'t Tables<'a>,
+    elements: HashSet<usize>,
+    orbs: HashSet<String>,
+    seen: HashSet<*const ()>,
+}
+
+impl Walk<'_, '_> {
+    fn node(&mut self, node: &Ref) {
+        match node.open() {
+            Value::Str(text) => self.word(text),
+            Value::Seq(items) if self.seen.insert(Rc::as_ptr(node).cast()) => {
+                items.iter().for_each(|item| self.node(item));
+            }
+            Value::Map(entries) if self.seen.insert(Rc::as_ptr(node).cast()) => {
+                for entry in entries {
+                    self.word(&entry.key);
+                    self.node(&entry.value);
+                }
+            }
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+                if let Some(text) = node.source_text() {
+                    self.word(&text);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn word(&mut self, text: &str) {
+        if text.len() > LONGEST_NAME {
+            return;
+        }
+        if let Some((orb, _)) = text.split_once('/')
+            && !self.orbs.contains(orb)
+        {
+            self.orbs.insert(orb.to_owned());
+        }
+        let indexes = self.tables.by_name.get(text).map(Vec::as_slice);
+        for index in indexes.unwrap_or_default() {
+            if self.elements.insert(*index)
+                && let Some((_, entry)) = self.tables.entries.get(*index)
+            {
+                self.node(&entry.value);
+            }
+        }
+    }
+}
+
+/// Which names the definitions mention, reached or not.
+struct Mentions<'a> {
+    /// The first definition that mentions a name, and whether another one does too.
+    elements: HashMap<&'a str, (usize, bool)>,
+    orbs: HashSet<&'a str>,
+}
+
+impl<'a> Mentions<'a> {
+    fn of(tables: &Tables<'a>) -> Self {
+        let mut mentions = Self {
+            elements: HashMap::new(),
+            orbs: HashSet::new(),
+        };
+        for (index, (_, entry)) in tables.entries.iter().enumerate() {
+            let mut seen = HashSet::new();
+            mentions.node(&entry.value, index, &mut seen);
+        }
+        mentions
+    }
+
+    fn node(&mut self, node: &'a Ref, by: usize, seen: &mut HashSet<*const ()>) {
+        match node.open() {
+            Value::Str(text) => self.word(text, by),
+            Value::Seq(items) if seen.insert(Rc::as_ptr(node).cast()) => {
+                items.iter().for_each(|item| self.node(item, by, seen));
+            }
+            Value::Map(entries) if seen.insert(Rc::as_ptr(node).cast()) => {
+                for entry in entries {
+                    self.word(&entry.key, by);
+                    self.node(&entry.value, by, seen);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn word(&mut self, text: &'a str, by: usize) {
+        if text.len() > LONGEST_NAME {
+            return;
+        }
+        if let Some((orb, _)) = text.split_once('/') {
+            self.orbs.insert(orb);
+        }
+        let first = self.elements.entry(text).or_insert((by, false));
+        first.1 |= first.0 != by;
+    }
+
+    fn by_another(&self, name: &str, me: usize) -> bool {
+        self.elements
+            .get(name)
+            .is_some_and(|(first, more)| *first != me || *more)
+    }
+}
