@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use crate::ast::suggest;
 use crate::budget::MAX_CONTEXTS;
 use crate::compiler::Compiler;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::entry;
 use crate::workflow::requires::Wanted;
 use crate::workflow::{Draft, Invocation};
@@ -90,7 +91,8 @@ impl Compiler<'_> {
         }
     }
 
-    /// A serial group holds one job of a workflow (language 10.7).
+    /// A serial group orders pipelines; two jobs of one workflow in it run one after the other in an
+    /// order nobody wrote down. Configs that ran for long do that, so it is no error.
     fn serial_twice(&mut self, draft: &Draft) {
         let mut seen: HashMap<&str, Span> = HashMap::new();
         for job in &draft.jobs {
@@ -101,14 +103,16 @@ impl Compiler<'_> {
             else {
                 continue;
             };
-            if let Some(first) = seen.insert(key, span) {
-                let message = format!("the serial group [{key}] stands twice in this workflow");
-                let mut diagnostic = crate::Diagnostic::error("E_SCHEMA", message, span);
-                diagnostic.labels.push((first, String::from("first here")));
-                let help = "a serial group orders pipelines; inside of a workflow use `requires`";
-                diagnostic.help.push(help.to_owned());
-                self.report(diagnostic);
-            }
+            let Some(first) = seen.get(key) else {
+                seen.insert(key, span);
+                continue;
+            };
+            let message = format!("the serial group [{key}] stands twice in this workflow");
+            let mut warning = Diagnostic::new("W_SERIAL_GROUP", Severity::Warning, message, span);
+            warning.labels.push((*first, String::from("first here")));
+            let help = "say the order with `requires`; the group is for other pipelines";
+            warning.help.push(help.to_owned());
+            self.report(warning);
         }
     }
 

@@ -88,8 +88,14 @@ impl Compiler<'_> {
                 Type::Steps => Value::Seq(Vec::new()),
                 Type::Enum => parameter.members.first()?.value.clone(),
                 Type::Executor => {
+                    // One that asks for nothing itself.
                     let executors = self.space(definition.space)?.written(Kind::Executor);
-                    Value::Str(executors.keys().next()?.clone())
+                    let free = executors.values().find(|executor| {
+                        let declared = executor.value.get("parameters").and_then(|n| n.map());
+                        let all = declared.unwrap_or_default();
+                        all.iter().all(|p| p.value.get("default").is_some())
+                    });
+                    Value::Str(free?.key.clone())
                 }
             };
             arguments.push(Entry {
