@@ -19,8 +19,17 @@ pub struct Node {
     pub planned: usize,
     /// Jobs it waits for, with the ends it accepts.
     pub requires: Vec<Edge>,
-    /// Jobs that wait for it.
-    pub dependants: Vec<usize>,
+    /// Requirements of others that wait for it.
+    pub dependants: Vec<Dependant>,
+}
+
+/// A requirement, seen from the job that is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dependant {
+    /// The job that waits.
+    pub job: usize,
+    /// Which of its requirements it is.
+    pub edge: usize,
 }
 
 /// A requirement by index.
@@ -40,8 +49,8 @@ impl Edge {
 }
 
 impl Graph {
-    /// The jobs of a planned workflow for which `takes_part` holds. A requirement on any other job goes
-    /// through `missing`: true keeps the job startable, as if it were met.
+    /// The jobs of a planned workflow for which `takes_part` holds. A requirement on any other job is
+    /// dropped, as if it were met.
     ///
     /// # Errors
     /// In words: a requirement names no job, or the jobs wait for each other in a ring.
@@ -73,11 +82,12 @@ impl Graph {
                         job.name, requirement.job
                     ));
                 };
+                let edge = nodes[at].requires.len();
                 nodes[at].requires.push(Edge {
                     job: other,
                     statuses: requirement.statuses.clone(),
                 });
-                nodes[other].dependants.push(at);
+                nodes[other].dependants.push(Dependant { job: at, edge });
             }
         }
         let graph = Self { nodes };
@@ -85,6 +95,11 @@ impl Graph {
             return Err(String::from("its jobs wait for each other in a ring"));
         }
         Ok(graph)
+    }
+
+    /// The requirement that a dependant stands for.
+    pub fn edge(&self, dependant: Dependant) -> Option<&Edge> {
+        self.nodes.get(dependant.job)?.requires.get(dependant.edge)
     }
 
     /// Everything that waits for one of `jobs`, directly or not, and they themselves.
@@ -96,7 +111,7 @@ impl Graph {
                 continue;
             };
             if !std::mem::replace(seen, true) {
-                open.extend(&self.nodes[at].dependants);
+                open.extend(self.nodes[at].dependants.iter().map(|next| next.job));
             }
         }
         reached
@@ -108,10 +123,10 @@ impl Graph {
         let mut done = 0;
         while let Some(at) = open.pop() {
             done += 1;
-            for &next in &self.nodes[at].dependants {
-                unmet[next] -= 1;
-                if unmet[next] == 0 {
-                    open.push(next);
+            for next in &self.nodes[at].dependants {
+                unmet[next.job] -= 1;
+                if unmet[next.job] == 0 {
+                    open.push(next.job);
                 }
             }
         }

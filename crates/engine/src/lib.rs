@@ -12,11 +12,14 @@ pub mod event;
 pub mod graph;
 pub mod job;
 #[doc(hidden)]
+pub mod meter;
+#[doc(hidden)]
 pub mod mutation;
 pub mod pipeline;
 mod rerun;
 pub mod rows;
 pub mod task;
+mod tasks;
 pub mod workflow;
 
 use std::fmt;

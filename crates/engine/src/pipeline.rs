@@ -13,8 +13,9 @@ use crate::draft::{At, Delta, Draft, job_row, workflow_row};
 use crate::event::{CancelScope, NewWorkflow, PlanRef, Timer};
 use crate::graph::Graph;
 use crate::job::{Job, JobMove, JobState};
-use crate::rows::{JobRow, PipelineRow, PipelineState, Row, TaskRow, WorkflowRow};
-use crate::task::{Task, TaskMove};
+use crate::rows::{JobRow, PipelineRow, PipelineState, Row, WorkflowRow};
+use crate::task::TaskMove;
+use crate::tasks::Tasks;
 use crate::workflow::{Summary, Tally, Workflow};
 use crate::{Effect, Event, IllegalTransition};
 
@@ -28,6 +29,7 @@ pub struct Pipeline {
     workflow_index: HashMap<WorkflowId, usize>,
     /// Jobs by id, in the workflow they run in; a carried one is not indexed again.
     job_index: HashMap<JobId, At>,
+    pub(crate) tasks: Tasks,
 }
 
 impl Pipeline {
@@ -40,6 +42,7 @@ impl Pipeline {
             workflows: Vec::new(),
             workflow_index: HashMap::new(),
             job_index: HashMap::new(),
+            tasks: Tasks::default(),
         }
     }
 
@@ -149,6 +152,7 @@ impl Pipeline {
                 *slot = job;
             }
         }
+        self.tasks.take(delta.tasks);
         for (w, summary) in delta.summaries {
             if let Some(workflow) = self.workflows.get_mut(w) {
                 workflow.summary = summary;
@@ -206,9 +210,8 @@ impl Pipeline {
                 return Err(refuse(why));
             }
             let jobs = graph.nodes.iter().zip(&new.jobs).map(|(node, id)| {
-                let mut job = Job::new(*id, u32::try_from(node.requires.len()).unwrap_or(u32::MAX));
-                job.reason = decision::waits(&workflow.jobs[node.planned]);
-                job
+                let unmet = u32::try_from(node.requires.len()).unwrap_or(u32::MAX);
+                Job::new(*id, unmet, decision::waits(&workflow.jobs[node.planned]))
             });
             let jobs = jobs.collect();
             self.add(draft, graph, planned, jobs, new.id, None, &trigger.actor);
@@ -351,7 +354,10 @@ impl Pipeline {
         };
         let at = self.owner(task)?;
         if let Timer::CancelGrace { .. } = timer {
-            let canceling = self.task(task).is_some_and(|task| task.state.canceling());
+            let canceling = self
+                .tasks
+                .get(task)
+                .is_some_and(|task| task.state.canceling());
             if !canceling {
                 return Err(IllegalTransition::new(
                     format!("task {task}"),
@@ -468,18 +474,6 @@ impl Pipeline {
         self.job_index.get(&task.job).copied().ok_or_else(unknown)
     }
 
-    /// A task.
-    pub fn task(&self, id: TaskId) -> Option<&Task> {
-        let (w, j) = *self.job_index.get(&id.job)?;
-        self.workflows
-            .get(w)?
-            .jobs
-            .get(j)?
-            .tasks
-            .iter()
-            .find(|task| task.id == id)
-    }
-
     /// What the plan says of the job of a task, with the workflow it runs for.
     pub fn planned_job(&self, id: JobId) -> Option<(WorkflowId, &plan::Job)> {
         let (w, j) = *self.job_index.get(&id)?;
@@ -504,18 +498,11 @@ impl Pipeline {
             rows.extend(self.workflow_row(w).map(Row::Workflow));
         }
         for (w, workflow) in self.workflows.iter().enumerate() {
-            for (j, job) in workflow.jobs.iter().enumerate() {
+            for j in 0..workflow.jobs.len() {
                 rows.extend(self.job_row((w, j)).map(Row::Job));
-                rows.extend(job.tasks.iter().map(|task| {
-                    let workflow = workflow.summary.id;
-                    Row::Task(TaskRow {
-                        id: task.id,
-                        workflow,
-                        state: task.state.clone(),
-                    })
-                }));
             }
         }
+        rows.extend(self.tasks.iter().cloned().map(Row::Task));
         rows
     }
 

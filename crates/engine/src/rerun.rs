@@ -3,13 +3,13 @@
 
 use std::collections::HashSet;
 
-use capstan_model::{JobStatus, WorkflowId};
+use capstan_model::{JobStatus, WorkflowId, WorkflowStatus};
 
 use crate::decision;
 use crate::draft::Draft;
 use crate::event::{NewWorkflow, RerunScope};
 use crate::graph::Graph;
-use crate::job::{Job, JobMove, JobState};
+use crate::job::{Job, JobState};
 use crate::pipeline::Pipeline;
 use crate::workflow::Workflow;
 use crate::{IllegalTransition, WorkflowRow};
@@ -38,7 +38,7 @@ impl Pipeline {
     ) -> Result<(), IllegalTransition> {
         let w = self.workflow_place(of)?;
         let old = &self.workflows[w];
-        let refuse = |state: &str| IllegalTransition::new(self.called(w), state, "run again so");
+        let refuse = |state: &str| IllegalTransition::new(self.called(w), state, words(scope));
         if new.jobs.len() != old.jobs.len() {
             return Err(refuse("given another number of job ids than it has jobs"));
         }
@@ -56,13 +56,11 @@ impl Pipeline {
             .map(|&j| match parts[j] {
                 Part::Carried => Job {
                     carried_from: old.jobs[j].carried_from.or(Some(of)),
-                    tasks: Vec::new(),
                     ..old.jobs[j].clone()
                 },
                 _ => {
-                    let mut job = Job::new(new.jobs[j], 0);
-                    job.reason = decision::waits(&planned.jobs[old.graph.nodes[j].planned]);
-                    job
+                    let waits = decision::waits(&planned.jobs[old.graph.nodes[j].planned]);
+                    Job::new(new.jobs[j], 0, waits)
                 }
             })
             .collect();
@@ -95,6 +93,7 @@ impl Pipeline {
                 // Asked for by name: what does not run again counts as met.
                 Part::Carried | Part::LeftOut if parts[j] == Part::Chosen => {}
                 Part::Carried if edge.accepts(status) => {}
+                Part::LeftOut if edge.accepts(JobStatus::NotRun) => {}
                 Part::Carried => never = Some((edge.job, status)),
                 Part::LeftOut => never = Some((edge.job, JobStatus::NotRun)),
             }
@@ -112,7 +111,7 @@ impl Pipeline {
                 )
             });
             let reason = decision::never(name.unwrap_or_default(), status);
-            return draft.move_job(at, JobMove::End(JobStatus::NotRun), reason);
+            return draft.leave_out(at, &reason);
         }
         draft.set_unmet(at, unmet);
         if unmet == 0 {
@@ -130,6 +129,14 @@ impl Pipeline {
     }
 }
 
+fn words(scope: &RerunScope) -> &'static str {
+    match scope {
+        RerunScope::FromStart => "run again from its start",
+        RerunScope::FromFailed => "run again from what failed",
+        RerunScope::Jobs { .. } => "run these jobs again",
+    }
+}
+
 fn parts(old: &Workflow, scope: &RerunScope) -> Result<Vec<Part>, String> {
     let ended = |job: &Job| matches!(job.state, JobState::Ended { .. });
     match scope {
@@ -138,6 +145,10 @@ fn parts(old: &Workflow, scope: &RerunScope) -> Result<Vec<Part>, String> {
             let status = old.summary.status();
             if !status.is_terminal() {
                 return Err(format!("still {}", status.as_str()));
+            }
+            // Jobs that were left out because what they wait for did not come do not make it a failure.
+            if matches!(status, WorkflowStatus::Success | WorkflowStatus::NotRun) {
+                return Err(format!("{}, nothing failed in it,", status.as_str()));
             }
             let again = |job: &Job| {
                 if job.state.status() == JobStatus::Success {
@@ -148,7 +159,7 @@ fn parts(old: &Workflow, scope: &RerunScope) -> Result<Vec<Part>, String> {
             };
             let parts: Vec<Part> = old.jobs.iter().map(again).collect();
             if parts.iter().all(|part| *part == Part::Carried) {
-                return Err(String::from("wholly successful, nothing failed in it,"));
+                return Err(String::from("canceled, but every job of it had succeeded,"));
             }
             Ok(parts)
         }

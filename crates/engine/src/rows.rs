@@ -90,8 +90,12 @@ pub struct JobRow {
     pub parallelism: u32,
     /// Where it stands.
     pub status: JobStatus,
-    /// Why it stands there: `requires build: success`, `approved by ann`, `build ended failed`.
+    /// Why it stands there: `waits for build`, `approved by ann`, `a step failed`.
     pub reason: String,
+    /// Why it waits, could start, or never can: `build ended as required`, `build ended failed`. Stays as
+    /// it was decided, whatever happens to the job afterwards.
+    #[serde(default)]
+    pub decision: String,
     /// Who approved it.
     pub approved_by: Option<String>,
     /// When its first node started.

@@ -35,6 +35,7 @@ fn job(workflow: WorkflowId, ordinal: u32, status: JobStatus) -> JobRow {
         parallelism: 1,
         status,
         reason: String::new(),
+        decision: String::new(),
         approved_by: None,
         started_at_ms: None,
         stopped_at_ms: None,
