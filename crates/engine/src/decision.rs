@@ -31,6 +31,14 @@ pub fn starts(job: &Job, forced: bool) -> String {
     }
 }
 
+/// Why a job of a rerun can never start.
+pub fn not_here(required: &str) -> String {
+    format!("{required} is not part of this rerun")
+}
+
+/// Why a job with a serial group is left out.
+pub const SUPERSEDED: &str = "a job of a newer pipeline has its serial group, or waits for it";
+
 /// Why a job can never start.
 pub fn never(required: &str, status: JobStatus) -> String {
     format!("{required} ended {}", status.as_str())

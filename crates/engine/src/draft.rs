@@ -1,11 +1,12 @@
 //! One change in the making: what an event touched, over a pipeline that stays as it was until the
 //! change is taken over. Work and size are those of what is touched, not of the pipeline.
 //!
-//! Here is how it reads and moves; `course` is how jobs start and end, `cancel` how they are asked to,
-//! `settle` what follows, `rows` what is stored of it.
+//! Here is how it reads and moves; `fresh` is how workflows come to be, `course` how jobs start and end,
+//! `cancel` how they are asked to, `settle` what follows, `rows` what is stored of it.
 
 mod cancel;
 mod course;
+mod fresh;
 mod rows;
 mod settle;
 
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use capstan_model::plan;
-use capstan_model::{JobStatus, Plan, TaskId};
+use capstan_model::{JobStatus, Plan, TaskId, WorkflowStatus};
 
 use crate::job::{Job, JobMove};
 use crate::mutation::{Mutation, planted};
@@ -24,6 +25,7 @@ use crate::tasks::Tasks;
 use crate::workflow::{Summary, Workflow};
 use crate::{Effect, IllegalTransition, meter};
 
+pub(crate) use fresh::Ids;
 pub(crate) use rows::{job_row, workflow_row};
 
 /// A job by workflow index and job index.
@@ -37,6 +39,7 @@ pub struct Delta {
     pub(crate) fresh: Vec<Workflow>,
     pub(crate) jobs: BTreeMap<At, Job>,
     pub(crate) tasks: Tasks,
+    pub(crate) ids: Ids,
     pub(crate) summaries: BTreeMap<usize, Summary>,
     rows: Vec<Row>,
 }
@@ -61,6 +64,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) now_ms: i64,
     /// Jobs that ended and whose dependants have not heard of it.
     ended: VecDeque<At>,
+    /// What was last told of workflows that changed.
+    told: BTreeMap<usize, WorkflowStatus>,
 }
 
 impl<'a> Draft<'a> {
@@ -71,6 +76,7 @@ impl<'a> Draft<'a> {
             effects: Vec::new(),
             now_ms,
             ended: VecDeque::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -83,21 +89,52 @@ impl<'a> Draft<'a> {
 
     // ------------------------------------------------------------ reading
 
-    pub(crate) fn plan(&self) -> Option<&Arc<Plan>> {
+    pub(crate) fn base(&self) -> &Pipeline {
+        self.base
+    }
+
+    fn plan(&self) -> Option<&Arc<Plan>> {
         self.delta.plan.as_ref().or(self.base.plan.as_ref())
+    }
+
+    /// The plan that a workflow is of.
+    pub(crate) fn plan_of(&self, _: usize) -> Option<Arc<Plan>> {
+        self.plan().cloned()
     }
 
     pub(crate) fn workflow_count(&self) -> usize {
         self.base.workflows.len() + self.delta.fresh.len()
     }
 
-    fn workflow(&self, w: usize) -> Option<&Workflow> {
+    /// A workflow as it was before this change; its jobs and its summary may have moved since.
+    pub(crate) fn workflow(&self, w: usize) -> Option<&Workflow> {
         let known = self.base.workflows.len();
         if w < known {
             self.base.workflows.get(w)
         } else {
             self.delta.fresh.get(w - known)
         }
+    }
+
+    /// A workflow with everything that moved in it.
+    pub(crate) fn as_it_stands(&self, w: usize) -> Option<Workflow> {
+        let mut workflow = self.workflow(w)?.clone();
+        for (j, job) in workflow.jobs.iter_mut().enumerate() {
+            if let Some(moved) = self.delta.jobs.get(&(w, j)) {
+                job.clone_from(moved);
+            }
+        }
+        workflow.summary = self.summary(w)?.clone();
+        Some(workflow)
+    }
+
+    pub(crate) fn workflow_name(&self, w: usize) -> String {
+        self.planned_workflow(w)
+            .map_or_else(String::new, |workflow| workflow.name.clone())
+    }
+
+    fn planned_workflow(&self, w: usize) -> Option<&plan::Workflow> {
+        self.plan()?.workflows.get(self.workflow(w)?.planned)
     }
 
     pub(crate) fn job(&self, at: At) -> Option<&Job> {
@@ -121,13 +158,8 @@ impl<'a> Draft<'a> {
 
     /// What the plan says of a job.
     fn planned(&self, at: At) -> Option<&plan::Job> {
-        let workflow = self.workflow(at.0)?;
-        let planned = workflow.graph.nodes.get(at.1)?.planned;
-        self.plan()?
-            .workflows
-            .get(workflow.planned)?
-            .jobs
-            .get(planned)
+        let place = self.workflow(at.0)?.graph.nodes.get(at.1)?.planned;
+        self.planned_workflow(at.0)?.jobs.get(place)
     }
 
     pub(crate) fn name(&self, at: At) -> String {

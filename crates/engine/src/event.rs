@@ -84,6 +84,14 @@ pub enum Event {
         /// The job.
         job: JobId,
     },
+    /// The store refused a serial group to a job: one of a newer pipeline of the project has it or waits
+    /// for it (platform 4.6).
+    Superseded {
+        /// The workflow.
+        workflow: WorkflowId,
+        /// The job.
+        job: JobId,
+    },
     /// Somebody asked for jobs to run again, in a new workflow.
     Rerun {
         /// The workflow to run again.
@@ -105,6 +113,10 @@ pub struct NewWorkflow {
     pub id: WorkflowId,
     /// Its jobs, in order.
     pub jobs: Vec<JobId>,
+    /// Ids for each automatic rerun that the config allows, so that one can follow in the very change that
+    /// ends the workflow failed. Empty in a rerun that somebody asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auto_reruns: Vec<NewWorkflow>,
 }
 
 /// A plan by its digest. Only the digest is stored; whoever replays a stored event puts the plan back

@@ -19,8 +19,19 @@ pub struct Node {
     pub planned: usize,
     /// Jobs it waits for, with the ends it accepts.
     pub requires: Vec<Edge>,
+    /// Jobs of the plan that it requires and that this workflow, which runs another one again, leaves out.
+    pub absent: Vec<Absent>,
     /// Requirements of others that wait for it.
     pub dependants: Vec<Dependant>,
+}
+
+/// A requirement on a job that is left out, and so counts as `not_run`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// Its index in the plan's workflow.
+    pub planned: usize,
+    /// The ends that are accepted.
+    pub statuses: Vec<RequiredStatus>,
 }
 
 /// A requirement, seen from the job that is waited for.
@@ -66,6 +77,7 @@ impl Graph {
                 nodes.push(Node {
                     planned,
                     requires: Vec::new(),
+                    absent: Vec::new(),
                     dependants: Vec::new(),
                 });
             }
@@ -95,6 +107,42 @@ impl Graph {
             return Err(String::from("its jobs wait for each other in a ring"));
         }
         Ok(graph)
+    }
+
+    /// The part of it that a rerun keeps, in the same order. What a `forgiven` job requires of those left
+    /// out counts as met from here on; of any other job it is remembered, also by reruns of the rerun.
+    pub fn part(&self, kept: &[usize], forgiven: impl Fn(usize) -> bool) -> Self {
+        let index: HashMap<usize, usize> = kept.iter().copied().zip(0..).collect();
+        let mut nodes: Vec<Node> = Vec::with_capacity(kept.len());
+        for &old in kept {
+            let mut node = Node {
+                planned: self.nodes[old].planned,
+                requires: Vec::new(),
+                absent: self.nodes[old].absent.clone(),
+                dependants: Vec::new(),
+            };
+            for edge in &self.nodes[old].requires {
+                let statuses = edge.statuses.clone();
+                match index.get(&edge.job) {
+                    Some(&job) => node.requires.push(Edge { job, statuses }),
+                    None => node.absent.push(Absent {
+                        planned: self.nodes[edge.job].planned,
+                        statuses,
+                    }),
+                }
+            }
+            if forgiven(old) {
+                node.absent.clear();
+            }
+            nodes.push(node);
+        }
+        for at in 0..nodes.len() {
+            for edge in 0..nodes[at].requires.len() {
+                let required = nodes[at].requires[edge].job;
+                nodes[required].dependants.push(Dependant { job: at, edge });
+            }
+        }
+        Self { nodes }
     }
 
     /// The requirement that a dependant stands for.

@@ -75,9 +75,8 @@ impl JobState {
                 JobMove::End(status @ (S::Success | S::NotRun | S::Canceled | S::Unauthorized)),
             )
             | (Self::OnHold, JobMove::End(status @ (S::Success | S::Canceled)))
-            | (Self::Waiting | Self::Queued, JobMove::End(status @ (S::Canceled | S::NotRun))) => {
-                ended(status, None)
-            }
+            | (Self::Waiting, JobMove::End(status @ (S::Canceled | S::NotRun)))
+            | (Self::Queued, JobMove::End(status @ S::Canceled)) => ended(status, None),
             (Self::Queued | Self::Preparing, JobMove::Prepare) => Self::Preparing,
             (Self::Preparing | Self::Queued, JobMove::Start) => Self::Running {
                 started_at_ms: now_ms,
@@ -194,6 +193,11 @@ impl Job {
             approved_by: None,
             cancel: None,
         }
+    }
+
+    /// Whether it waits for nothing that is required.
+    pub fn is_free(&self) -> bool {
+        self.state == JobState::Blocked && self.unmet == 0
     }
 
     /// How the job ended, once every node has: `canceled` if it was asked to and a node obeyed; else the

@@ -9,18 +9,17 @@ use capstan_model::{
 };
 
 use crate::decision;
-use crate::draft::{At, Delta, Draft, job_row, workflow_row};
+use crate::draft::{At, Delta, Draft, Ids, job_row, workflow_row};
 use crate::event::{CancelScope, NewWorkflow, PlanRef, Timer};
-use crate::graph::Graph;
-use crate::job::{Job, JobMove, JobState};
+use crate::job::{JobMove, JobState};
 use crate::rows::{JobRow, PipelineRow, PipelineState, Row, WorkflowRow};
 use crate::task::TaskMove;
 use crate::tasks::Tasks;
-use crate::workflow::{Summary, Tally, Workflow};
+use crate::workflow::Workflow;
 use crate::{Effect, Event, IllegalTransition};
 
 /// Everything that is known of a pipeline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
     id: PipelineId,
     row: Option<PipelineRow>,
@@ -30,6 +29,8 @@ pub struct Pipeline {
     /// Jobs by id, in the workflow they run in; a carried one is not indexed again.
     job_index: HashMap<JobId, At>,
     pub(crate) tasks: Tasks,
+    /// Every id that was ever given, used or not.
+    pub(crate) ids: Ids,
 }
 
 impl Pipeline {
@@ -43,6 +44,7 @@ impl Pipeline {
             workflow_index: HashMap::new(),
             job_index: HashMap::new(),
             tasks: Tasks::default(),
+            ids: Ids::default(),
         }
     }
 
@@ -112,14 +114,23 @@ impl Pipeline {
                 self.approved(&mut draft, *workflow, *job, actor)?;
             }
             Event::CancelAsked { scope, actor } => self.cancel(&mut draft, scope, actor)?,
-            Event::Granted { workflow, job } => self.granted(&mut draft, *workflow, *job)?,
+            Event::Granted { workflow, job } => {
+                let event = "be given its serial group";
+                let at = self.answered(&draft, *workflow, *job, event)?;
+                draft.queue(at, String::from("has its serial group"))?;
+            }
+            Event::Superseded { workflow, job } => {
+                let event = "be refused its serial group";
+                let at = self.answered(&draft, *workflow, *job, event)?;
+                draft.leave_out(at, decision::SUPERSEDED)?;
+            }
             Event::Rerun {
                 of,
                 scope,
                 new,
                 actor,
             } => {
-                self.rerun(&mut draft, *of, scope, new, actor)?;
+                draft.rerun(*of, scope, new, actor)?;
             }
         }
         draft.finish()
@@ -153,6 +164,7 @@ impl Pipeline {
             }
         }
         self.tasks.take(delta.tasks);
+        self.ids.take(delta.ids);
         for (w, summary) in delta.summaries {
             if let Some(workflow) = self.workflows.get_mut(w) {
                 workflow.summary = summary;
@@ -184,110 +196,8 @@ impl Pipeline {
             errors: Vec::new(),
             created_at_ms: draft.now_ms,
         });
-        let running: Vec<usize> = (0..plan.workflows.len())
-            .filter(|w| {
-                let workflow = &plan.workflows[*w];
-                workflow.decision.runs && workflow.jobs.iter().any(|job| job.decision.runs)
-            })
-            .collect();
-        if running.len() != ids.len() {
-            let why = format!(
-                "given {} workflow ids for {} workflows",
-                ids.len(),
-                running.len()
-            );
-            return Err(refuse(why));
-        }
-        for (planned, new) in running.into_iter().zip(ids) {
-            let workflow = &plan.workflows[planned];
-            let graph = Graph::of(workflow, |j| workflow.jobs[j].decision.runs).map_err(&refuse)?;
-            if graph.nodes.len() != new.jobs.len() {
-                let why = format!(
-                    "given {} job ids for {} jobs",
-                    new.jobs.len(),
-                    graph.nodes.len()
-                );
-                return Err(refuse(why));
-            }
-            let jobs = graph.nodes.iter().zip(&new.jobs).map(|(node, id)| {
-                let unmet = u32::try_from(node.requires.len()).unwrap_or(u32::MAX);
-                Job::new(*id, unmet, decision::waits(&workflow.jobs[node.planned]))
-            });
-            let jobs = jobs.collect();
-            self.add(draft, graph, planned, jobs, new.id, None, &trigger.actor);
-        }
-        draft.delta.plan = Some(plan);
-        self.must_be_unique(draft)?;
-        for w in 0..draft.delta.fresh.len() {
-            let ready: Vec<usize> = (0..draft.delta.fresh[w].jobs.len())
-                .filter(|j| draft.delta.fresh[w].jobs[*j].unmet == 0)
-                .collect();
-            for j in ready {
-                draft.ready((self.workflows.len() + w, j), false)?;
-            }
-        }
-        Ok(())
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of a new workflow, put together here only"
-    )]
-    pub(crate) fn add(
-        &self,
-        draft: &mut Draft<'_>,
-        graph: Graph,
-        planned: usize,
-        jobs: Vec<Job>,
-        id: WorkflowId,
-        rerun_of: Option<WorkflowId>,
-        actor: &str,
-    ) {
-        let mut tally = Tally::default();
-        for job in &jobs {
-            tally.add(job.state.status());
-        }
-        let summary = Summary {
-            id,
-            ordinal: u32::try_from(draft.workflow_count()).unwrap_or(u32::MAX),
-            rerun_of,
-            started_by: actor.to_owned(),
-            canceled_by: None,
-            created_at_ms: draft.now_ms,
-            stopped_at_ms: None,
-            tally,
-        };
-        draft.delta.fresh.push(Workflow {
-            graph: Arc::new(graph),
-            planned,
-            jobs,
-            summary,
-        });
-    }
-
-    /// Ids are never reused.
-    pub(crate) fn must_be_unique(&self, draft: &Draft<'_>) -> Result<(), IllegalTransition> {
-        let mut workflows = std::collections::HashSet::new();
-        let mut jobs = std::collections::HashSet::new();
-        for workflow in &draft.delta.fresh {
-            let id = workflow.summary.id;
-            let mut fresh = workflows.insert(id) && !self.workflow_index.contains_key(&id);
-            for job in workflow
-                .jobs
-                .iter()
-                .filter(|job| job.carried_from.is_none())
-            {
-                fresh &= jobs.insert(job.id) && !self.job_index.contains_key(&job.id);
-            }
-            if !fresh {
-                return Err(IllegalTransition::new(
-                    "pipeline",
-                    "given an id twice",
-                    "be extended",
-                ));
-            }
-        }
-        Ok(())
+        draft.delta.plan = Some(Arc::clone(&plan));
+        draft.begin_workflows(&plan, ids, &trigger.actor)
     }
 
     fn rejected(
@@ -409,6 +319,10 @@ impl Pipeline {
         actor: &str,
     ) -> Result<(), IllegalTransition> {
         match scope {
+            CancelScope::Pipeline if self.row.is_none() => {
+                let state = "not there yet";
+                Err(IllegalTransition::new("pipeline", state, "be canceled"))
+            }
             CancelScope::Pipeline => {
                 for w in 0..self.workflows.len() {
                     draft.cancel_workflow(w, actor)?;
@@ -424,28 +338,23 @@ impl Pipeline {
         }
     }
 
-    fn granted(
+    /// The store answers a job that waits for its serial group.
+    fn answered(
         &self,
-        draft: &mut Draft<'_>,
+        draft: &Draft<'_>,
         workflow: WorkflowId,
         job: JobId,
-    ) -> Result<(), IllegalTransition> {
+        event: &str,
+    ) -> Result<At, IllegalTransition> {
         let at = self.place(workflow, job)?;
-        if draft
-            .job(at)
-            .is_none_or(|job| job.state != JobState::Waiting)
-        {
-            let state = draft
-                .job(at)
-                .map_or("unknown", |job| job.state.status().as_str());
-            let subject = format!("job {}", draft.name(at));
-            return Err(IllegalTransition::new(
-                subject,
-                state,
-                "be given its serial group",
-            ));
+        match draft.job(at).map(|job| &job.state) {
+            Some(JobState::Waiting) => Ok(at),
+            other => {
+                let state = other.map_or("unknown", |state| state.status().as_str());
+                let subject = format!("job {}", draft.name(at));
+                Err(IllegalTransition::new(subject, state, event))
+            }
         }
-        draft.queue(at, String::from("has its serial group"))
     }
 
     // ------------------------------------------------------------ finding
@@ -508,8 +417,8 @@ impl Pipeline {
 
     pub(crate) fn workflow_row(&self, w: usize) -> Option<WorkflowRow> {
         let workflow = self.workflows.get(w)?;
-        let name = &self.plan.as_ref()?.workflows.get(workflow.planned)?.name;
-        Some(workflow_row(self.id, name, &workflow.summary))
+        let planned = self.plan.as_ref()?.workflows.get(workflow.planned)?;
+        Some(workflow_row(self.id, planned, workflow, &workflow.summary))
     }
 
     pub(crate) fn job_row(&self, at: At) -> Option<JobRow> {

@@ -46,6 +46,16 @@ pub enum PipelineState {
     Errored,
 }
 
+impl PipelineState {
+    /// The word of API v2.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Errored => "errored",
+        }
+    }
+}
+
 /// A workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkflowRow {
@@ -61,6 +71,12 @@ pub struct WorkflowRow {
     pub status: WorkflowStatus,
     /// The workflow it runs again.
     pub rerun_of: Option<WorkflowId>,
+    /// Which automatic rerun it is, from 1; `None` for any other workflow.
+    #[serde(default)]
+    pub auto_rerun_number: Option<u32>,
+    /// How many automatic reruns its config allows.
+    #[serde(default)]
+    pub max_auto_reruns: u32,
     /// Who started it.
     pub started_by: String,
     /// Who asked to cancel it.

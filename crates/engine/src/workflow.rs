@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use capstan_model::{JobStatus, WorkflowId, WorkflowStatus};
 
+use crate::event::NewWorkflow;
 use crate::graph::Graph;
 use crate::job::Job;
 
@@ -18,6 +19,11 @@ pub struct Workflow {
     pub jobs: Vec<Job>,
     /// The rest.
     pub summary: Summary,
+    /// Which automatic rerun it is, from 1.
+    pub auto_rerun: Option<u32>,
+    /// Ids for the automatic reruns that the config allows, in order; none for a workflow that somebody
+    /// asked to run again.
+    pub spare: Arc<[NewWorkflow]>,
 }
 
 /// The moving part of a workflow besides its jobs.
@@ -88,6 +94,26 @@ impl Tally {
 }
 
 impl Summary {
+    /// A workflow without jobs yet.
+    pub fn new(
+        id: WorkflowId,
+        ordinal: u32,
+        rerun_of: Option<WorkflowId>,
+        started_by: &str,
+        created_at_ms: i64,
+    ) -> Self {
+        Self {
+            id,
+            ordinal,
+            rerun_of,
+            started_by: started_by.to_owned(),
+            canceled_by: None,
+            created_at_ms,
+            stopped_at_ms: None,
+            tally: Tally::default(),
+        }
+    }
+
     /// The status by the algorithm of platform 1.4.
     pub fn status(&self) -> WorkflowStatus {
         let tally = &self.tally;

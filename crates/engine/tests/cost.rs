@@ -42,6 +42,7 @@ impl Run {
         let new = NewWorkflow {
             id: WorkflowId(Uuid::from_u128(2)),
             jobs: ids.collect(),
+            auto_reruns: Vec::new(),
         };
         let plan = Arc::new(make::plan(vec![make::workflow("main", jobs)]));
         let planned = Event::Planned {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use capstan_engine::event::PlanRef;
+use capstan_engine::event::{NewWorkflow, PlanRef};
 use capstan_engine::{TaskState, rows::JobRow};
 use capstan_model::plan::{BuildJob, Decision, Executor, Job, JobKind, Workflow};
 use capstan_model::trigger::{Project, Revision, Selection, TriggerKind};
@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use uuid::Uuid;
 
 use super::*;
 
@@ -143,6 +144,7 @@ async fn begin(server: &Server, jobs: Vec<Job>) -> (PipelineId, WorkflowId, Vec<
         workflows: vec![NewWorkflow {
             id,
             jobs: ids.clone(),
+            auto_reruns: Vec::new(),
         }],
     };
     server.inner.begin(pipeline, event).await.unwrap();

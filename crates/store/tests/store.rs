@@ -17,6 +17,8 @@ fn workflow(pipeline: PipelineId) -> WorkflowRow {
         ordinal: 0,
         status: WorkflowStatus::Running,
         rerun_of: None,
+        auto_rerun_number: None,
+        max_auto_reruns: 0,
         started_by: "ann".into(),
         canceled_by: None,
         created_at_ms: 5,

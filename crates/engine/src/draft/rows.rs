@@ -1,11 +1,12 @@
 //! The rows that a change touched.
 
+use capstan_model::PipelineId;
 use capstan_model::plan::{self, JobKind};
 
 use super::{At, Draft};
 use crate::job::{Job, JobState};
 use crate::rows::{JobRow, Row, TaskRow, WorkflowRow};
-use crate::workflow::Summary;
+use crate::workflow::{Summary, Workflow};
 
 impl Draft<'_> {
     pub(super) fn rows(&self) -> Vec<Row> {
@@ -48,8 +49,9 @@ impl Draft<'_> {
     }
 
     fn workflow_row(&self, w: usize) -> Option<WorkflowRow> {
-        let name = &self.plan()?.workflows.get(self.workflow(w)?.planned)?.name;
-        Some(workflow_row(self.base.id(), name, self.summary(w)?))
+        let (workflow, planned) = (self.workflow(w)?, self.planned_workflow(w)?);
+        let summary = self.summary(w)?;
+        Some(workflow_row(self.base.id(), planned, workflow, summary))
     }
 
     fn job_rows(&self, at: At, rows: &mut Vec<Row>) {
@@ -71,17 +73,20 @@ impl Draft<'_> {
 }
 
 pub(crate) fn workflow_row(
-    pipeline: capstan_model::PipelineId,
-    name: &str,
+    pipeline: PipelineId,
+    planned: &plan::Workflow,
+    workflow: &Workflow,
     summary: &Summary,
 ) -> WorkflowRow {
     WorkflowRow {
         id: summary.id,
         pipeline,
-        name: name.to_owned(),
+        name: planned.name.clone(),
         ordinal: summary.ordinal,
         status: summary.status(),
         rerun_of: summary.rerun_of,
+        auto_rerun_number: workflow.auto_rerun,
+        max_auto_reruns: planned.max_auto_reruns,
         started_by: summary.started_by.clone(),
         canceled_by: summary.canceled_by.clone(),
         created_at_ms: summary.created_at_ms,

@@ -13,6 +13,15 @@ use crate::{Effect, IllegalTransition};
 impl Draft<'_> {
     /// Tells dependants of ended jobs, without recursion: a chain may be as long as the workflow.
     pub(super) fn settle(&mut self) -> Result<(), IllegalTransition> {
+        loop {
+            self.tell_dependants()?;
+            if !self.close_workflows()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn tell_dependants(&mut self) -> Result<(), IllegalTransition> {
         while let Some(at) = self.ended.pop_front() {
             let Some(status) = self.job(at).map(|job| job.state.status()) else {
                 continue;
@@ -33,7 +42,6 @@ impl Draft<'_> {
                 self.hear((at.0, next.job), at, status, edge)?;
             }
         }
-        self.close_workflows();
         Ok(())
     }
 
@@ -63,24 +71,24 @@ impl Draft<'_> {
         }
     }
 
-    /// Workflows that ended or came to rest by this change.
-    fn close_workflows(&mut self) {
+    /// Workflows that ended or came to rest by this change. The answer is whether one of them runs again
+    /// by itself, so that more may follow.
+    fn close_workflows(&mut self) -> Result<bool, IllegalTransition> {
         let known = self.base.workflows.len();
         let touched: Vec<usize> = self.delta.summaries.keys().copied().collect();
         let touched = touched.into_iter().chain(known..self.workflow_count());
+        let mut more = false;
         for w in std::collections::BTreeSet::from_iter(touched) {
             let Some(summary) = self.summary(w) else {
                 continue;
             };
             let (id, status) = (summary.id, summary.status());
-            let before = self
-                .base
-                .workflows
-                .get(w)
-                .map(|workflow| workflow.summary.status());
+            let of_base = || Some(self.base.workflows.get(w)?.summary.status());
+            let before = self.told.get(&w).copied().or_else(of_base);
             if before == Some(status) {
                 continue;
             }
+            self.told.insert(w, status);
             if status.is_terminal() {
                 let now_ms = self.now_ms;
                 self.change_summary(w, |summary| summary.stopped_at_ms = Some(now_ms));
@@ -88,6 +96,10 @@ impl Draft<'_> {
             if status.is_terminal() || status == WorkflowStatus::OnHold {
                 self.effects.push(Effect::Notify { workflow: id });
             }
+            if status == WorkflowStatus::Failed {
+                more |= self.rerun_automatically(w)?;
+            }
         }
+        Ok(more)
     }
 }
