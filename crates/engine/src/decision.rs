@@ -10,6 +10,9 @@ pub fn waits(job: &Job) -> String {
         .iter()
         .map(|requirement| match requirement.statuses.as_slice() {
             [RequiredStatus::Success] => requirement.job.clone(),
+            statuses if statuses.len() == RequiredStatus::ALL.len() => {
+                format!("{} (terminal)", requirement.job)
+            }
             statuses => {
                 let words: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
                 format!("{} ({})", requirement.job, words.join(" or "))
