@@ -11,10 +11,9 @@ mod rows;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use capstan_model::plan;
-use capstan_model::{JobStatus, Plan, TaskId, WorkflowStatus};
+use capstan_model::{JobStatus, TaskId, WorkflowStatus};
 
 use crate::job::{Job, JobMove};
 use crate::mutation::{Mutation, planted};
@@ -35,7 +34,6 @@ pub(crate) type At = (usize, usize);
 #[derive(Clone, Debug, Default)]
 pub struct Delta {
     pub(crate) pipeline: Option<PipelineRow>,
-    pub(crate) plan: Option<Arc<Plan>>,
     pub(crate) fresh: Vec<Workflow>,
     pub(crate) jobs: BTreeMap<At, Job>,
     pub(crate) tasks: Tasks,
@@ -93,15 +91,6 @@ impl<'a> Draft<'a> {
         self.base
     }
 
-    fn plan(&self) -> Option<&Arc<Plan>> {
-        self.delta.plan.as_ref().or(self.base.plan.as_ref())
-    }
-
-    /// The plan that a workflow is of.
-    pub(crate) fn plan_of(&self, _: usize) -> Option<Arc<Plan>> {
-        self.plan().cloned()
-    }
-
     pub(crate) fn workflow_count(&self) -> usize {
         self.base.workflows.len() + self.delta.fresh.len()
     }
@@ -129,12 +118,9 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn workflow_name(&self, w: usize) -> String {
-        self.planned_workflow(w)
-            .map_or_else(String::new, |workflow| workflow.name.clone())
-    }
-
-    fn planned_workflow(&self, w: usize) -> Option<&plan::Workflow> {
-        self.plan()?.workflows.get(self.workflow(w)?.planned)
+        self.workflow(w)
+            .and_then(Workflow::planned)
+            .map_or_else(String::new, |planned| planned.name.clone())
     }
 
     pub(crate) fn job(&self, at: At) -> Option<&Job> {
@@ -157,13 +143,12 @@ impl<'a> Draft<'a> {
     }
 
     /// What the plan says of a job.
-    fn planned(&self, at: At) -> Option<&plan::Job> {
-        let place = self.workflow(at.0)?.graph.nodes.get(at.1)?.planned;
-        self.planned_workflow(at.0)?.jobs.get(place)
+    fn planned_job(&self, at: At) -> Option<&plan::Job> {
+        self.workflow(at.0)?.planned_job(at.1)
     }
 
     pub(crate) fn name(&self, at: At) -> String {
-        self.planned(at)
+        self.planned_job(at)
             .map_or_else(String::new, |job| job.name.clone())
     }
 
@@ -247,7 +232,9 @@ impl<'a> Draft<'a> {
 
     /// Gives the serial group back, or the place in its queue. Safe to say of a job that had neither.
     fn leave_group(&mut self, at: At) {
-        let group = self.planned(at).and_then(|job| job.serial_group.clone());
+        let group = self
+            .planned_job(at)
+            .and_then(|job| job.serial_group.clone());
         let (Some(group), Some(job), Some(summary)) = (group, self.job(at), self.summary(at.0))
         else {
             return;

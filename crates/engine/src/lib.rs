@@ -16,6 +16,7 @@ pub mod meter;
 #[doc(hidden)]
 pub mod mutation;
 pub mod pipeline;
+mod plans;
 mod rerun;
 pub mod rows;
 pub mod task;

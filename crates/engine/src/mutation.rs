@@ -17,11 +17,13 @@ pub enum Mutation {
     FailedAreCarried,
     /// A workflow runs again by itself after somebody asked it to run again.
     EveryRerunIsAutomatic,
+    /// A pipeline that was continued may be continued again.
+    ContinuesForEver,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::StaleClaimBelieved,
         Self::FirstNodeDecides,
         Self::AnyEndWillDo,
@@ -29,6 +31,7 @@ impl Mutation {
         Self::BlockedAreCanceled,
         Self::FailedAreCarried,
         Self::EveryRerunIsAutomatic,
+        Self::ContinuesForEver,
     ];
 }
 

@@ -1,18 +1,14 @@
 //! A pipeline: its workflows, and where each event goes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use capstan_model::plan;
-use capstan_model::{
-    JobId, JobStatus, PipelineId, Plan, RunnerId, TaskId, TaskOutcome, Trigger, WorkflowId,
-};
+use capstan_model::{JobId, JobStatus, PipelineId, RunnerId, TaskId, TaskOutcome, WorkflowId};
 
 use crate::decision;
 use crate::draft::{At, Delta, Draft, Ids, job_row, workflow_row};
-use crate::event::{CancelScope, NewWorkflow, PlanRef, Timer};
+use crate::event::{CancelScope, Timer};
 use crate::job::{JobMove, JobState};
-use crate::rows::{JobRow, PipelineRow, PipelineState, Row, WorkflowRow};
+use crate::rows::{JobRow, PipelineRow, Row, WorkflowRow};
 use crate::task::TaskMove;
 use crate::tasks::Tasks;
 use crate::workflow::Workflow;
@@ -23,7 +19,6 @@ use crate::{Effect, Event, IllegalTransition};
 pub struct Pipeline {
     id: PipelineId,
     row: Option<PipelineRow>,
-    pub(crate) plan: Option<Arc<Plan>>,
     pub(crate) workflows: Vec<Workflow>,
     workflow_index: HashMap<WorkflowId, usize>,
     /// Jobs by id, in the workflow they run in; a carried one is not indexed again.
@@ -39,7 +34,6 @@ impl Pipeline {
         Self {
             id,
             row: None,
-            plan: None,
             workflows: Vec::new(),
             workflow_index: HashMap::new(),
             job_index: HashMap::new(),
@@ -53,9 +47,9 @@ impl Pipeline {
         self.id
     }
 
-    /// What is to be done.
-    pub fn plan(&self) -> Option<&Arc<Plan>> {
-        self.plan.as_ref()
+    /// Its own row, once something has happened.
+    pub(crate) fn row(&self) -> Option<&PipelineRow> {
+        self.row.as_ref()
     }
 
     /// What an event changes, and what is to be done for it. Nothing changes before
@@ -76,9 +70,21 @@ impl Pipeline {
                 workflows,
                 source: _,
             } => {
-                self.planned(&mut draft, trigger, plan, workflows)?;
+                draft.planned(trigger, plan, workflows)?;
             }
-            Event::Rejected { trigger, errors } => self.rejected(&mut draft, trigger, errors)?,
+            Event::Rejected { trigger, errors } => draft.rejected(trigger, errors)?,
+            Event::Continued {
+                plan,
+                workflows,
+                source: _,
+                parameters: _,
+            } => draft.continued(plan, workflows)?,
+            Event::ContinuationRejected {
+                errors,
+                parameters: _,
+            } => {
+                draft.continuation_rejected(errors)?;
+            }
             Event::Claimed {
                 task,
                 runner,
@@ -141,9 +147,6 @@ impl Pipeline {
         if let Some(row) = delta.pipeline {
             self.row = Some(row);
         }
-        if let Some(plan) = delta.plan {
-            self.plan = Some(plan);
-        }
         for workflow in delta.fresh {
             let w = self.workflows.len();
             self.workflow_index.insert(workflow.summary.id, w);
@@ -173,57 +176,6 @@ impl Pipeline {
     }
 
     // ------------------------------------------------------------ events
-
-    fn planned(
-        &self,
-        draft: &mut Draft<'_>,
-        trigger: &Trigger,
-        plan: &PlanRef,
-        ids: &[NewWorkflow],
-    ) -> Result<(), IllegalTransition> {
-        self.must_be_new("be planned")?;
-        let refuse = |why: String| IllegalTransition::new("pipeline", why, "be planned");
-        let digest = plan.digest.clone();
-        let plan = plan
-            .plan
-            .clone()
-            .ok_or_else(|| refuse(String::from("without its plan")))?;
-        draft.delta.pipeline = Some(PipelineRow {
-            id: self.id,
-            number: trigger.number,
-            state: PipelineState::Created,
-            plan: Some(digest),
-            errors: Vec::new(),
-            created_at_ms: draft.now_ms,
-        });
-        draft.delta.plan = Some(Arc::clone(&plan));
-        draft.begin_workflows(&plan, ids, &trigger.actor)
-    }
-
-    fn rejected(
-        &self,
-        draft: &mut Draft<'_>,
-        trigger: &Trigger,
-        errors: &[String],
-    ) -> Result<(), IllegalTransition> {
-        self.must_be_new("be rejected")?;
-        draft.delta.pipeline = Some(PipelineRow {
-            id: self.id,
-            number: trigger.number,
-            state: PipelineState::Errored,
-            plan: None,
-            errors: errors.to_vec(),
-            created_at_ms: draft.now_ms,
-        });
-        Ok(())
-    }
-
-    fn must_be_new(&self, event: &str) -> Result<(), IllegalTransition> {
-        match &self.row {
-            None => Ok(()),
-            Some(_) => Err(IllegalTransition::new("pipeline", "already there", event)),
-        }
-    }
 
     fn claimed(
         &self,
@@ -324,6 +276,7 @@ impl Pipeline {
                 Err(IllegalTransition::new("pipeline", state, "be canceled"))
             }
             CancelScope::Pipeline => {
+                draft.cancel_setup(actor);
                 for w in 0..self.workflows.len() {
                     draft.cancel_workflow(w, actor)?;
                 }
@@ -383,21 +336,6 @@ impl Pipeline {
         self.job_index.get(&task.job).copied().ok_or_else(unknown)
     }
 
-    /// What the plan says of the job of a task, with the workflow it runs for.
-    pub fn planned_job(&self, id: JobId) -> Option<(WorkflowId, &plan::Job)> {
-        let (w, j) = *self.job_index.get(&id)?;
-        let workflow = self.workflows.get(w)?;
-        let planned = workflow.graph.nodes.get(j)?.planned;
-        let job = self
-            .plan
-            .as_ref()?
-            .workflows
-            .get(workflow.planned)?
-            .jobs
-            .get(planned)?;
-        Some((workflow.summary.id, job))
-    }
-
     // ------------------------------------------------------------ rows
 
     /// Every row, as the events made them.
@@ -417,25 +355,12 @@ impl Pipeline {
 
     pub(crate) fn workflow_row(&self, w: usize) -> Option<WorkflowRow> {
         let workflow = self.workflows.get(w)?;
-        let planned = self.plan.as_ref()?.workflows.get(workflow.planned)?;
-        Some(workflow_row(self.id, planned, workflow, &workflow.summary))
+        workflow_row(self.id, workflow, &workflow.summary)
     }
 
-    pub(crate) fn job_row(&self, at: At) -> Option<JobRow> {
-        let workflow = self.workflows.get(at.0)?;
-        let planned = workflow.graph.nodes.get(at.1)?.planned;
-        let job = self
-            .plan
-            .as_ref()?
-            .workflows
-            .get(workflow.planned)?
-            .jobs
-            .get(planned)?;
-        Some(job_row(
-            &workflow.summary,
-            at.1,
-            job,
-            workflow.jobs.get(at.1)?,
-        ))
+    pub(crate) fn job_row(&self, (w, j): At) -> Option<JobRow> {
+        let workflow = self.workflows.get(w)?;
+        let (planned, job) = (workflow.planned_job(j)?, workflow.jobs.get(j)?);
+        Some(job_row(&workflow.summary, j, planned, job))
     }
 }

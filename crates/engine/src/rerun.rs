@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use capstan_model::plan::{self, RequiredStatus};
-use capstan_model::{JobStatus, Plan, WorkflowId, WorkflowStatus};
+use capstan_model::{JobStatus, WorkflowId, WorkflowStatus};
 
 use crate::decision;
 use crate::draft::Draft;
@@ -30,7 +30,6 @@ enum Part {
 /// The old workflow as it stands, and the new one in the making.
 struct Rerun<'a> {
     old: &'a Workflow,
-    plan: &'a Plan,
     parts: &'a [Part],
 }
 
@@ -60,6 +59,7 @@ impl Draft<'_> {
             return Err(refuse("given ids for automatic reruns, which follow none,"));
         }
         self.take_ids(new).map_err(|why| refuse(&why))?;
+        self.wait_again();
         self.run_again(w, scope, new, actor, None)
             .map_err(|why| match why {
                 Refused::Scope(why) => refuse(&why),
@@ -89,8 +89,8 @@ impl Draft<'_> {
 
     fn reruns_like(&self, w: usize) -> usize {
         let like = |other: &&Workflow| {
-            other.summary.rerun_of.is_some()
-                && self.workflow(w).map(|one| one.planned) == Some(other.planned)
+            let same = |one: &Workflow| (&one.plan, one.planned) == (&other.plan, other.planned);
+            other.summary.rerun_of.is_some() && self.workflow(w).is_some_and(same)
         };
         self.base().workflows.iter().filter(like).count()
     }
@@ -105,14 +105,12 @@ impl Draft<'_> {
     ) -> Result<(), Refused> {
         let refuse = |why: &str| Refused::Scope(why.to_owned());
         let old = self.as_it_stands(w).ok_or_else(|| refuse("unknown"))?;
-        let plan = self.plan_of(w).ok_or_else(|| refuse("without a plan"))?;
         if new.jobs.len() != old.jobs.len() {
             return Err(refuse("given another number of job ids than it has jobs"));
         }
         let parts = parts(&old, scope).map_err(Refused::Scope)?;
         let rerun = Rerun {
             old: &old,
-            plan: &plan,
             parts: &parts,
         };
         let kept: Vec<usize> = (0..parts.len())
@@ -129,6 +127,7 @@ impl Draft<'_> {
         let fresh = Workflow {
             graph: Arc::new(old.graph.part(&kept, |j| parts[j] == Part::Chosen)),
             planned: old.planned,
+            plan: Arc::clone(&old.plan),
             jobs,
             summary,
             auto_rerun,
@@ -200,8 +199,7 @@ enum Refused {
 
 impl Rerun<'_> {
     fn planned(&self, place: usize) -> Option<&plan::Job> {
-        let workflow = self.plan.workflows.get(self.old.planned)?;
-        workflow.jobs.get(place)
+        self.old.planned()?.jobs.get(place)
     }
 
     fn name(&self, place: usize) -> &str {

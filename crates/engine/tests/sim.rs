@@ -92,6 +92,7 @@ const FOUND_BY: [(Mutation, &str); Mutation::ALL.len()] = [
     (Mutation::BlockedAreCanceled, "instead of left out"),
     (Mutation::FailedAreCarried, "should be a new job"),
     (Mutation::EveryRerunIsAutomatic, "nothing asked for"),
+    (Mutation::ContinuesForEver, "the pipeline is"),
 ];
 
 #[test]

@@ -204,9 +204,9 @@ impl Server {
         self.inner.store.steps(task).await
     }
 
-    /// The plan of a pipeline; `None` when its config was rejected.
+    /// The plan a pipeline began with; `None` when its config was rejected.
     pub fn plan(&self, pipeline: PipelineId) -> Result<Option<Arc<Plan>>, ApplyError> {
-        Ok(self.inner.live(pipeline)?.plan.clone())
+        Ok(self.inner.live(pipeline)?.plan())
     }
 
     /// The trigger of a pipeline.

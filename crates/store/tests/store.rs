@@ -5,7 +5,9 @@ use std::path::Path;
 
 use capstan_engine::rows::{PipelineRow, PipelineState};
 use capstan_engine::{Effect, JobRow, Row, WorkflowRow};
-use capstan_model::{JobId, JobStatus, PipelineId, StepStatus, TaskId, WorkflowId, WorkflowStatus};
+use capstan_model::{
+    Digest, JobId, JobStatus, PipelineId, StepStatus, TaskId, WorkflowId, WorkflowStatus,
+};
 use capstan_store::{StepRow, Store, StoreError, Telemetry, Unit};
 use uuid::Uuid;
 
@@ -13,6 +15,8 @@ fn workflow(pipeline: PipelineId) -> WorkflowRow {
     WorkflowRow {
         id: WorkflowId(Uuid::new_v4()),
         pipeline,
+        plan: Digest::try_from("0".repeat(64)).unwrap(),
+        setup: false,
         name: "w".into(),
         ordinal: 0,
         status: WorkflowStatus::Running,
@@ -63,7 +67,9 @@ fn pipeline_row(id: PipelineId) -> Row {
         number: 1,
         state: PipelineState::Created,
         plan: None,
+        continued: None,
         errors: Vec::new(),
+        canceled_by: None,
         created_at_ms: 5,
     })
 }

@@ -13,7 +13,7 @@ use crate::{Effect, IllegalTransition, MAX_ATTEMPTS};
 impl Draft<'_> {
     /// A job whose requirements are met goes its way.
     pub(crate) fn ready(&mut self, at: At, forced: bool) -> Result<(), IllegalTransition> {
-        let Some(planned) = self.planned(at) else {
+        let Some(planned) = self.planned_job(at) else {
             return Err(IllegalTransition::new("job", "not in the plan", "start"));
         };
         let reason = decision::starts(planned, forced);
@@ -49,7 +49,7 @@ impl Draft<'_> {
     /// Offers every node of a job to runners.
     pub(crate) fn queue(&mut self, at: At, reason: String) -> Result<(), IllegalTransition> {
         self.move_job(at, JobMove::Queue, reason)?;
-        let nodes = match self.planned(at).map(|job| &job.kind) {
+        let nodes = match self.planned_job(at).map(|job| &job.kind) {
             Some(JobKind::Build(build)) => build.parallelism.max(1),
             _ => 1,
         };

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use capstan_model::{JobId, Plan, WorkflowId};
+use capstan_model::{JobId, WorkflowId};
 
 use super::Draft;
 use crate::IllegalTransition;
@@ -11,7 +11,7 @@ use crate::decision;
 use crate::event::NewWorkflow;
 use crate::graph::Graph;
 use crate::job::Job;
-use crate::workflow::{Summary, Workflow};
+use crate::workflow::{Pinned, Summary, Workflow};
 
 /// Ids that were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,32 +28,35 @@ impl Ids {
 }
 
 impl Draft<'_> {
-    /// Makes the workflows of a plan that run, each with its ids, and starts what waits for nothing.
+    /// Makes the workflows of a plan that run, each with its ids.
     pub(crate) fn begin_workflows(
         &mut self,
-        plan: &Arc<Plan>,
+        plan: &Arc<Pinned>,
         ids: &[NewWorkflow],
         actor: &str,
-    ) -> Result<(), IllegalTransition> {
-        let refuse = |why: String| IllegalTransition::new("pipeline", why, "be planned");
-        let running: Vec<usize> = (0..plan.workflows.len())
+    ) -> Result<(), String> {
+        let workflows = &plan.plan.workflows;
+        let running: Vec<usize> = (0..workflows.len())
             .filter(|w| {
-                let workflow = &plan.workflows[*w];
+                let workflow = &workflows[*w];
                 workflow.decision.runs && workflow.jobs.iter().any(|job| job.decision.runs)
             })
             .collect();
         if running.len() != ids.len() {
             let (given, wanted) = (ids.len(), running.len());
-            let why = format!("given {given} workflow ids for {wanted} workflows");
-            return Err(refuse(why));
+            return Err(format!("given {given} workflow ids for {wanted} workflows"));
         }
-        let first = self.workflow_count();
         for (planned, new) in running.into_iter().zip(ids) {
-            self.take_ids(new).map_err(refuse)?;
-            let workflow = self.of_plan(plan, planned, new, actor).map_err(refuse)?;
+            self.take_ids(new)?;
+            let workflow = self.of_plan(plan, planned, new, actor)?;
             self.add(workflow);
         }
-        for w in first..self.workflow_count() {
+        Ok(())
+    }
+
+    /// Starts the jobs of the new workflows that require nothing.
+    pub(crate) fn start_what_is_free(&mut self) -> Result<(), IllegalTransition> {
+        for w in self.base.workflows.len()..self.workflow_count() {
             let jobs = self.workflow(w).map_or(0, |workflow| workflow.jobs.len());
             for j in 0..jobs {
                 if self.job((w, j)).is_some_and(Job::is_free) {
@@ -66,12 +69,12 @@ impl Draft<'_> {
 
     fn of_plan(
         &self,
-        plan: &Plan,
+        plan: &Arc<Pinned>,
         planned: usize,
         new: &NewWorkflow,
         actor: &str,
     ) -> Result<Workflow, String> {
-        let workflow = plan.workflows.get(planned).ok_or("not in the plan")?;
+        let workflow = plan.plan.workflows.get(planned).ok_or("not in the plan")?;
         let graph = Graph::of(workflow, |j| workflow.jobs[j].decision.runs)?;
         counts(workflow.max_auto_reruns, graph.nodes.len(), new)?;
         let jobs = graph.nodes.iter().zip(&new.jobs).map(|(node, id)| {
@@ -81,6 +84,7 @@ impl Draft<'_> {
         let jobs = jobs.collect();
         let ordinal = self.next_ordinal();
         Ok(Workflow {
+            plan: Arc::clone(plan),
             graph: Arc::new(graph),
             planned,
             jobs,

@@ -49,14 +49,12 @@ impl Draft<'_> {
     }
 
     fn workflow_row(&self, w: usize) -> Option<WorkflowRow> {
-        let (workflow, planned) = (self.workflow(w)?, self.planned_workflow(w)?);
-        let summary = self.summary(w)?;
-        Some(workflow_row(self.base.id(), planned, workflow, summary))
+        workflow_row(self.base.id(), self.workflow(w)?, self.summary(w)?)
     }
 
     fn job_rows(&self, at: At, rows: &mut Vec<Row>) {
         let (Some(job), Some(summary), Some(planned)) =
-            (self.job(at), self.summary(at.0), self.planned(at))
+            (self.job(at), self.summary(at.0), self.planned_job(at))
         else {
             return;
         };
@@ -74,13 +72,15 @@ impl Draft<'_> {
 
 pub(crate) fn workflow_row(
     pipeline: PipelineId,
-    planned: &plan::Workflow,
     workflow: &Workflow,
     summary: &Summary,
-) -> WorkflowRow {
-    WorkflowRow {
+) -> Option<WorkflowRow> {
+    let planned = workflow.planned()?;
+    Some(WorkflowRow {
         id: summary.id,
         pipeline,
+        plan: workflow.plan.digest.clone(),
+        setup: workflow.plan.plan.setup,
         name: planned.name.clone(),
         ordinal: summary.ordinal,
         status: summary.status(),
@@ -91,7 +91,7 @@ pub(crate) fn workflow_row(
         canceled_by: summary.canceled_by.clone(),
         created_at_ms: summary.created_at_ms,
         stopped_at_ms: summary.stopped_at_ms,
-    }
+    })
 }
 
 pub(crate) fn job_row(summary: &Summary, index: usize, planned: &plan::Job, job: &Job) -> JobRow {

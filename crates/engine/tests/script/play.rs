@@ -16,7 +16,7 @@ pub fn play(script: &str) -> Result<String, String> {
         .lines()
         .take_while(|line| !line.starts_with("> "))
         .collect();
-    let mut player = Player::new(read::plan(head.iter().copied())?);
+    let mut player = Player::new(read::plans(&head)?);
     let mut text = head.join("\n").trim_end().to_owned();
     for line in script.lines() {
         let Some(words) = line.strip_prefix("> ") else {
@@ -31,7 +31,7 @@ pub fn play(script: &str) -> Result<String, String> {
 }
 
 struct Player {
-    plan: Arc<Plan>,
+    plans: [Arc<Plan>; 2],
     pipeline: Pipeline,
     now_ms: i64,
     /// Ids are counted.
@@ -42,9 +42,9 @@ struct Player {
 }
 
 impl Player {
-    fn new(plan: Plan) -> Self {
+    fn new(plans: [Plan; 2]) -> Self {
         Self {
-            plan: Arc::new(plan),
+            plans: plans.map(Arc::new),
             pipeline: Pipeline::new(PipelineId(Uuid::from_u128(1))),
             now_ms: 0,
             ids: 1,
@@ -99,6 +99,12 @@ impl Player {
         let words: Vec<&str> = words.split_whitespace().collect();
         match words.as_slice() {
             ["plan"] => Ok(self.planned()),
+            ["continue"] => Ok(self.continued(1)),
+            ["continue", "with", "the", "setup", "config"] => Ok(self.continued(0)),
+            ["continue", "with", "a", "mistake"] => Ok(Event::ContinuationRejected {
+                parameters: BTreeMap::new(),
+                errors: vec![String::from("no jobs")],
+            }),
             ["claim", task] => self.claim(task),
             ["start", task] => {
                 let (task, lease_epoch) = self.held(task)?;
@@ -164,22 +170,36 @@ impl Player {
     }
 
     fn planned(&mut self) -> Event {
-        let plan = Arc::clone(&self.plan);
-        let workflows = plan.workflows.iter().map(|workflow| {
+        let plan = Arc::clone(&self.plans[0]);
+        Event::Planned {
+            trigger: Box::new(make::trigger(self.pipeline.id())),
+            plan: make::plan_ref(&plan, 0),
+            source: None,
+            workflows: self.workflows_of(&plan),
+        }
+    }
+
+    fn continued(&mut self, n: u8) -> Event {
+        let plan = Arc::clone(&self.plans[usize::from(n)]);
+        Event::Continued {
+            parameters: BTreeMap::new(),
+            plan: make::plan_ref(&plan, n),
+            source: None,
+            workflows: self.workflows_of(&plan),
+        }
+    }
+
+    fn workflows_of(&mut self, plan: &Plan) -> Vec<NewWorkflow> {
+        let mut workflows = Vec::new();
+        for workflow in &plan.workflows {
             let mut new = self.new_ids(workflow.jobs.len());
             for _ in 0..workflow.max_auto_reruns {
                 let spare = self.new_ids(workflow.jobs.len());
                 new.auto_reruns.push(spare);
             }
-            new
-        });
-        let workflows = workflows.collect();
-        Event::Planned {
-            trigger: Box::new(make::trigger(self.pipeline.id())),
-            plan: make::plan_ref(&plan, 1),
-            source: None,
-            workflows,
+            workflows.push(new);
         }
+        workflows
     }
 
     fn new_ids(&mut self, jobs: usize) -> NewWorkflow {
@@ -350,7 +370,17 @@ impl Player {
 
     fn row(&self, row: &Row) -> String {
         match row {
-            Row::Pipeline(row) => format!("pipeline {}", row.state.as_str()),
+            Row::Pipeline(row) => {
+                let canceled = match &row.canceled_by {
+                    Some(actor) => format!(", canceled by {actor}"),
+                    None => String::new(),
+                };
+                let errors = match row.errors.as_slice() {
+                    [] => String::new(),
+                    errors => format!(": {}", errors.join(", ")),
+                };
+                format!("pipeline {}{canceled}{errors}", row.state.as_str())
+            }
             Row::Workflow(row) => {
                 let again = match (row.rerun_of, row.auto_rerun_number) {
                     (None, _) => String::new(),
@@ -366,7 +396,9 @@ impl Player {
                     None => String::new(),
                 };
                 let name = self.workflow_name(row.id);
-                format!("workflow {name} {}{again}{canceled}", row.status.as_str())
+                let setup = if row.setup { ", setup" } else { "" };
+                let status = row.status.as_str();
+                format!("workflow {name} {status}{setup}{again}{canceled}")
             }
             Row::Job(row) => self.job_row(row),
             Row::Task(row) => self.task_row(row),

@@ -7,6 +7,9 @@
 //!   hold approval requires test
 //!   deploy group prod requires hold, smoke: failed canceled
 //! ```
+//!
+//! A line `setup` makes it the plan of a setup config, and what stands below a line `continuation` the plan
+//! that it continues with.
 
 use capstan_model::Plan;
 use capstan_model::plan::{Job, JobKind, RequiredStatus, Requirement, Workflow};
@@ -14,7 +17,7 @@ use capstan_model::plan::{Job, JobKind, RequiredStatus, Requirement, Workflow};
 use crate::make;
 
 /// The plan of these lines; other lines are for people.
-pub fn plan<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Plan, String> {
+fn plan<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Plan, String> {
     let mut workflows: Vec<Workflow> = Vec::new();
     for line in lines {
         if let Some(words) = line.strip_prefix("workflow ") {
@@ -25,6 +28,16 @@ pub fn plan<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Plan, String> {
         }
     }
     Ok(make::plan(workflows))
+}
+
+/// The plan, and the one it continues with.
+pub fn plans(lines: &[&str]) -> Result<[Plan; 2], String> {
+    let first = lines.iter().copied();
+    let first: Vec<&str> = first.take_while(|line| *line != "continuation").collect();
+    let second = lines[first.len()..].iter().copied();
+    let setup = first.contains(&"setup");
+    let first = plan(first.into_iter())?;
+    Ok([Plan { setup, ..first }, plan(second)?])
 }
 
 fn workflow(line: &str) -> Result<Workflow, String> {

@@ -1,10 +1,12 @@
 //! What must hold after every event, said again without the engine's own means.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use capstan_engine::event::{CancelScope, NewWorkflow, RerunScope, Timer};
+use capstan_engine::event::{CancelScope, NewWorkflow, PlanRef, RerunScope, Timer};
+use capstan_engine::rows::PipelineState;
 use capstan_engine::{
-    CANCEL_GRACE_MS, Effect, Event, JobRow, Row, TaskRow, TaskState, WorkflowRow,
+    CANCEL_GRACE_MS, Effect, Event, JobRow, PipelineRow, Row, TaskRow, TaskState, WorkflowRow,
 };
 use capstan_model::plan::{JobKind, RequiredStatus};
 use capstan_model::{JobId, JobStatus, TaskOutcome, WorkflowId, WorkflowStatus};
@@ -33,6 +35,7 @@ impl Rows {
     ) -> Verdict {
         self.remember(event);
         let changes = self.store(rows)?;
+        self.pipeline_holds(event)?;
         self.new_workflows_hold(event, &changes)?;
         let mut touched: BTreeSet<WorkflowId> =
             changes.workflows.iter().map(|(_, row)| row.id).collect();
@@ -70,8 +73,13 @@ impl Rows {
         match event {
             Event::Planned {
                 plan, workflows, ..
+            }
+            | Event::Continued {
+                plan, workflows, ..
             } => {
-                self.plan.clone_from(&plan.plan);
+                if let Some(known) = &plan.plan {
+                    self.plans.insert(plan.digest.clone(), Arc::clone(known));
+                }
                 all_ids(workflows, &mut ids);
                 for new in workflows {
                     self.spare.insert(new.id, new.auto_reruns.clone());
@@ -108,7 +116,8 @@ impl Rows {
             match row {
                 Row::Pipeline(row) => {
                     let old = self.pipeline.replace(row.clone());
-                    may_follow(old.as_ref(), &row, |_| true)?;
+                    let over = |old: &PipelineRow| old.state != PipelineState::Setup;
+                    may_follow(old.as_ref(), &row, over)?;
                 }
                 Row::Workflow(row) => {
                     let old = self.workflows.insert(row.id, row.clone());
@@ -131,15 +140,49 @@ impl Rows {
         Ok(changes)
     }
 
+    /// The state of the pipeline is the one that an event of its own leads to.
+    fn pipeline_holds(&self, event: &Event) -> Verdict {
+        let row = self.pipeline.as_ref().ok_or("no row of the pipeline")?;
+        let (state, plan) = match event {
+            Event::Planned { plan, .. } => {
+                let setup = plan.plan.as_ref().is_some_and(|plan| plan.setup);
+                let state = if setup {
+                    PipelineState::Setup
+                } else {
+                    PipelineState::Created
+                };
+                (state, Some(&plan.digest) == row.plan.as_ref())
+            }
+            Event::Continued { plan, .. } => {
+                let plan = Some(&plan.digest) == row.continued.as_ref();
+                (PipelineState::Created, plan)
+            }
+            Event::Rejected { errors, .. } | Event::ContinuationRejected { errors, .. } => {
+                (PipelineState::Errored, row.errors == *errors)
+            }
+            _ => (row.state, true),
+        };
+        if row.state == state && plan {
+            Ok(())
+        } else {
+            Err(format!("the pipeline is {row:?} after {event:?}"))
+        }
+    }
+
     // ------------------------------------------------------------ new workflows
 
     /// Every new workflow has its reason, and is what it ought to be.
     fn new_workflows_hold(&mut self, event: &Event, changes: &Changes) -> Verdict {
         let mut reasons: BTreeMap<WorkflowId, Verdict> = BTreeMap::new();
         match event {
-            Event::Planned { workflows, .. } => {
+            Event::Planned {
+                plan, workflows, ..
+            }
+            | Event::Continued {
+                plan, workflows, ..
+            } => {
                 for new in workflows {
-                    reasons.insert(new.id, self.first_holds(new));
+                    reasons.insert(new.id, self.first_holds(plan, new));
                 }
             }
             Event::Rerun {
@@ -188,7 +231,7 @@ impl Rows {
             .ok_or_else(|| format!("no ids to run {row:?} again"))
     }
 
-    fn first_holds(&self, new: &NewWorkflow) -> Verdict {
+    fn first_holds(&self, plan: &PlanRef, new: &NewWorkflow) -> Verdict {
         let Some(row) = self.workflows.get(&new.id) else {
             return Ok(());
         };
@@ -200,7 +243,10 @@ impl Rows {
             .iter()
             .zip(&new.jobs)
             .map(|(job, id)| (job.name.as_str(), *id));
-        if !is.eq(ought) || row.rerun_of.is_some() || row.auto_rerun_number.is_some() {
+        let first = row.rerun_of.is_none() && row.auto_rerun_number.is_none();
+        let setup = plan.plan.as_ref().is_some_and(|plan| plan.setup);
+        let its_plan = row.plan == plan.digest && row.setup == setup;
+        if !is.eq(ought) || !first || !its_plan || row.started_by != "ann" {
             return Err(format!("planned otherwise: {row:?} with {jobs:?}"));
         }
         Ok(())
@@ -219,7 +265,7 @@ impl Rows {
         };
         if (row.rerun_of, row.auto_rerun_number) != (Some(of), number)
             || row.started_by != actor
-            || row.name != old.name
+            || (&row.name, &row.plan, row.setup) != (&old.name, &old.plan, old.setup)
         {
             return Err(format!("the rerun of {old:?} is {row:?}"));
         }

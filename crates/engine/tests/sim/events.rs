@@ -20,7 +20,11 @@ impl World {
             78..=83 => self.approval(),
             84..=89 => self.cancel(),
             90..=92 => self.group_answer(),
-            93 => self.rejected(),
+            93 => match self.rng.below(6) {
+                0 | 1 => self.rejected(),
+                2 => World::continuation_rejected(),
+                _ => self.continued(),
+            },
             _ => self.rerun(),
         }
     }

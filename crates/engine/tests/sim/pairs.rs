@@ -10,9 +10,11 @@ use capstan_engine::{Event, TaskState};
 use capstan_model::{JobStatus, TaskOutcome, WorkflowStatus};
 
 /// Events by name, in the order of `event.rs`.
-pub const EVENTS: [&str; 21] = [
+pub const EVENTS: [&str; 23] = [
     "planned",
     "rejected",
+    "continued",
+    "continuation rejected",
     "claimed",
     "task started",
     "task finished: success",
@@ -78,7 +80,6 @@ pub fn impossible(state: &str, _event: &str) -> Option<&'static str> {
         "pipeline setup-pending" => {
             "a config is compiled, and its workflows are made, by one event: no event comes between"
         }
-        "pipeline setup" => "a setup config makes a pipeline like any other as yet",
         "workflow error" => "a job is started by an event, which is refused where it cannot start",
         "workflow unauthorized" | "job unauthorized" => "no event tells that a context was refused",
         "job terminated-unknown" => "a runner that is lost is known to be lost",
@@ -92,6 +93,8 @@ pub fn event(event: &Event) -> usize {
     let name = match event {
         Event::Planned { .. } => "planned",
         Event::Rejected { .. } => "rejected",
+        Event::Continued { .. } => "continued",
+        Event::ContinuationRejected { .. } => "continuation rejected",
         Event::Claimed { .. } => "claimed",
         Event::TaskStarted { .. } => "task started",
         Event::TaskFinished { outcome, .. } => match outcome {

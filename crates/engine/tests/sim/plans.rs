@@ -7,8 +7,19 @@ use capstan_model::plan::{Job, JobKind, RequiredStatus, Workflow};
 use crate::make;
 use crate::rng::Rng;
 
-/// A plan with one or two workflows of a few jobs each.
+/// A plan with one or two workflows of a few jobs each; some are of a setup config, which has one.
 pub fn random(rng: &mut Rng) -> Plan {
+    if rng.chance(25) {
+        return Plan {
+            setup: true,
+            ..make::plan(vec![workflow(rng, 0)])
+        };
+    }
+    continuation(rng)
+}
+
+/// What a pipeline continues with. Its workflows may be called as those of the setup config.
+pub fn continuation(rng: &mut Rng) -> Plan {
     make::plan((0..=rng.below(2)).map(|w| workflow(rng, w)).collect())
 }
 

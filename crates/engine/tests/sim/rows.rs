@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use capstan_engine::event::{CancelScope, NewWorkflow, Timer};
+use capstan_engine::rows::PipelineState;
 use capstan_engine::{Event, JobRow, PipelineRow, Row, TaskRow, TaskState, WorkflowRow};
 use capstan_model::plan;
-use capstan_model::{JobId, JobStatus, Plan, TaskId, WorkflowId};
+use capstan_model::{Digest, JobId, JobStatus, Plan, TaskId, WorkflowId, WorkflowStatus};
 use uuid::Uuid;
 
 use crate::model;
@@ -20,7 +21,7 @@ pub struct Rows {
     pub workflows: BTreeMap<WorkflowId, WorkflowRow>,
     pub jobs: BTreeMap<(WorkflowId, JobId), JobRow>,
     pub tasks: BTreeMap<TaskId, TaskRow>,
-    pub plan: Option<Arc<Plan>>,
+    pub plans: BTreeMap<Digest, Arc<Plan>>,
     /// Requirements that count as met, by job.
     pub forgiven: BTreeMap<(WorkflowId, JobId), BTreeSet<String>>,
     /// Jobs that were refused their group.
@@ -72,7 +73,7 @@ impl Rows {
     }
 
     pub fn planned(&self, row: &WorkflowRow) -> Option<&plan::Workflow> {
-        let plan = self.plan.as_ref()?;
+        let plan = self.plans.get(&row.plan)?;
         plan.workflows.iter().find(|one| one.name == row.name)
     }
 
@@ -163,6 +164,10 @@ impl Rows {
         {
             let plan = plan.plan.as_ref().ok_or("no plan")?;
             yes(self.pipeline.is_none(), "there already")?;
+            yes(
+                !plan.setup || workflows.len() < 2,
+                "a setup config of many workflows",
+            )?;
             return self.ids_fit(plan, workflows);
         }
         if let Event::Rejected { .. } = event {
@@ -171,6 +176,15 @@ impl Rows {
         yes(self.pipeline.is_some(), "nothing has happened yet")?;
         match event {
             Event::Planned { .. } | Event::Rejected { .. } => Ok(()),
+            Event::Continued {
+                plan, workflows, ..
+            } => {
+                self.may_continue()?;
+                let plan = plan.plan.as_ref().ok_or("no plan")?;
+                yes(!plan.setup, "a setup config again")?;
+                self.ids_fit(plan, workflows)
+            }
+            Event::ContinuationRejected { .. } => self.may_continue(),
             Event::Claimed { task, .. } => yes(
                 matches!(self.state(*task)?, TaskState::Queued { .. }),
                 "not offered",
@@ -226,6 +240,17 @@ impl Rows {
         }
     }
 
+    /// Once, while it waits, and not after the setup workflow or all of it was canceled.
+    fn may_continue(&self) -> Result<(), &'static str> {
+        let row = self.pipeline.as_ref().ok_or("no pipeline")?;
+        yes(row.state == PipelineState::Setup, "not in setup")?;
+        yes(row.continued.is_none(), "continued already")?;
+        let newest = self.workflows.values().max_by_key(|row| row.ordinal);
+        let canceled = newest
+            .is_some_and(|row| row.canceled_by.is_some() || row.status == WorkflowStatus::Canceled);
+        yes(!canceled && row.canceled_by.is_none(), "canceled")
+    }
+
     fn state(&self, task: TaskId) -> Result<&TaskState, &'static str> {
         let row = self.tasks.get(&task).ok_or("no such task")?;
         Ok(&row.state)
@@ -273,7 +298,10 @@ fn yes(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
 
 fn named(event: &Event) -> Named {
     match event {
-        Event::Planned { .. } | Event::Rejected { .. } => Named::Pipeline,
+        Event::Planned { .. }
+        | Event::Rejected { .. }
+        | Event::Continued { .. }
+        | Event::ContinuationRejected { .. } => Named::Pipeline,
         Event::Claimed { task, .. }
         | Event::TaskStarted { task, .. }
         | Event::TaskFinished { task, .. }

@@ -1,6 +1,6 @@
 //! Runners, timers, people and groups around one pipeline, all driven by a seed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use capstan_engine::event::{NewWorkflow, Timer};
@@ -15,7 +15,8 @@ use crate::rows::{Rows, sorted};
 
 pub struct World {
     pub rng: Rng,
-    pub plan: Arc<Plan>,
+    /// What it begins with, what it may continue with.
+    plans: [Arc<Plan>; 2],
     pipeline: Pipeline,
     id: PipelineId,
     pub rows: Rows,
@@ -41,10 +42,11 @@ pub struct Logged {
 /// Runs one history of at least `events` events; an error says what did not hold.
 pub fn history(seed: u64, events: usize, seen: &mut Seen) -> Result<usize, String> {
     let mut rng = Rng::new(seed);
-    let plan = Arc::new(plans::random(&mut rng));
+    let first = Arc::new(plans::random(&mut rng));
+    let second = Arc::new(plans::continuation(&mut rng));
     let id = PipelineId(rng.uuid());
     let mut world = World {
-        plan,
+        plans: [first, second],
         pipeline: Pipeline::new(id),
         id,
         rows: Rows::default(),
@@ -87,34 +89,57 @@ impl World {
     }
 
     pub fn planned(&mut self) -> Event {
-        let workflows = self.plan.workflows.clone();
-        let mut workflows: Vec<NewWorkflow> = workflows
-            .iter()
-            .map(|workflow| {
-                let jobs = workflow.jobs.len();
-                let mut new = self.new_ids(jobs);
-                for _ in 0..workflow.max_auto_reruns {
-                    let spare = self.new_ids(jobs);
-                    new.auto_reruns.push(spare);
-                }
-                new
-            })
-            .collect();
-        if self.rng.chance(2) {
-            self.spoil(&mut workflows);
-        }
+        let plan = Arc::clone(&self.plans[0]);
+        let workflows = self.workflows_of(&plan);
         Event::Planned {
             trigger: Box::new(make::trigger(self.id)),
-            plan: make::plan_ref(&self.plan, 1),
+            plan: make::plan_ref(&plan, 0),
             source: None,
             workflows,
         }
+    }
+
+    pub fn continued(&mut self) -> Event {
+        // Now and then with the setup config itself.
+        let n = usize::from(!self.rng.chance(5));
+        let plan = Arc::clone(&self.plans[n]);
+        let workflows = self.workflows_of(&plan);
+        Event::Continued {
+            parameters: BTreeMap::new(),
+            plan: make::plan_ref(&plan, n as u8),
+            source: None,
+            workflows,
+        }
+    }
+
+    fn workflows_of(&mut self, plan: &Plan) -> Vec<NewWorkflow> {
+        let mut workflows = Vec::new();
+        for workflow in &plan.workflows {
+            let jobs = workflow.jobs.len();
+            let mut new = self.new_ids(jobs);
+            for _ in 0..workflow.max_auto_reruns {
+                let spare = self.new_ids(jobs);
+                new.auto_reruns.push(spare);
+            }
+            workflows.push(new);
+        }
+        if self.rng.chance(2) {
+            self.spoil(&mut workflows);
+        }
+        workflows
     }
 
     pub fn rejected(&self) -> Event {
         Event::Rejected {
             trigger: Box::new(make::trigger(self.id)),
             errors: vec![String::from("a config without jobs")],
+        }
+    }
+
+    pub fn continuation_rejected() -> Event {
+        Event::ContinuationRejected {
+            parameters: BTreeMap::new(),
+            errors: vec![String::from("a continuation without jobs")],
         }
     }
 
@@ -273,8 +298,8 @@ impl World {
         let read = |error: serde_json::Error| format!("{event:?} has no JSON: {error}");
         let json = serde_json::to_string(event).map_err(read)?;
         let mut stored: Event = serde_json::from_str(&json).map_err(read)?;
-        if let Event::Planned { plan, .. } = &mut stored {
-            plan.plan = Some(Arc::clone(&self.plan));
+        if let Some(plan) = stored.plan_mut() {
+            plan.plan = self.rows.plans.get(&plan.digest).cloned();
         }
         Ok(stored)
     }
