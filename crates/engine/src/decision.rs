@@ -10,6 +10,9 @@ pub fn waits(job: &Job) -> String {
         .iter()
         .map(|requirement| match requirement.statuses.as_slice() {
             [RequiredStatus::Success] => requirement.job.clone(),
+            statuses if statuses.len() == RequiredStatus::ALL.len() => {
+                format!("{} (terminal)", requirement.job)
+            }
             statuses => {
                 let words: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
                 format!("{} ({})", requirement.job, words.join(" or "))
@@ -30,6 +33,14 @@ pub fn starts(job: &Job, forced: bool) -> String {
         }
     }
 }
+
+/// Why a job of a rerun can never start.
+pub fn not_here(required: &str) -> String {
+    format!("{required} is not part of this rerun")
+}
+
+/// Why a job with a serial group is left out.
+pub const SUPERSEDED: &str = "a job of a newer pipeline has its serial group, or waits for it";
 
 /// Why a job can never start.
 pub fn never(required: &str, status: JobStatus) -> String {

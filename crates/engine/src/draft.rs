@@ -1,20 +1,31 @@
 //! One change in the making: what an event touched, over a pipeline that stays as it was until the
 //! change is taken over. Work and size are those of what is touched, not of the pipeline.
+//!
+//! Here is how it reads and moves; `fresh` is how workflows come to be, `course` how jobs start and end,
+//! `cancel` how they are asked to, `settle` what follows, `rows` what is stored of it.
+
+mod cancel;
+mod course;
+mod fresh;
+mod rows;
+mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
-use capstan_model::plan::{self, JobKind};
-use capstan_model::{JobStatus, Plan, TaskId, TaskOutcome, WorkflowStatus};
+use capstan_model::plan;
+use capstan_model::{JobStatus, TaskId, WorkflowStatus};
 
-use crate::decision;
 use crate::job::{Job, JobMove};
 use crate::mutation::{Mutation, planted};
 use crate::pipeline::Pipeline;
-use crate::rows::{JobRow, PipelineRow, Row, TaskRow, TaskState, WorkflowRow};
-use crate::task::{Task, TaskMove};
+use crate::rows::{PipelineRow, Row, TaskRow, TaskState};
+use crate::task::TaskMove;
+use crate::tasks::Tasks;
 use crate::workflow::{Summary, Workflow};
-use crate::{CANCEL_GRACE_MS, Effect, IllegalTransition, MAX_ATTEMPTS};
+use crate::{Effect, IllegalTransition, meter};
+
+pub(crate) use fresh::Ids;
+pub(crate) use rows::{job_row, workflow_row};
 
 /// A job by workflow index and job index.
 pub(crate) type At = (usize, usize);
@@ -23,9 +34,10 @@ pub(crate) type At = (usize, usize);
 #[derive(Clone, Debug, Default)]
 pub struct Delta {
     pub(crate) pipeline: Option<PipelineRow>,
-    pub(crate) plan: Option<Arc<Plan>>,
     pub(crate) fresh: Vec<Workflow>,
     pub(crate) jobs: BTreeMap<At, Job>,
+    pub(crate) tasks: Tasks,
+    pub(crate) ids: Ids,
     pub(crate) summaries: BTreeMap<usize, Summary>,
     rows: Vec<Row>,
 }
@@ -38,7 +50,7 @@ impl Delta {
 
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.jobs.is_empty()
+        self.rows.is_empty() && self.jobs.is_empty() && self.tasks.is_empty()
     }
 }
 
@@ -50,6 +62,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) now_ms: i64,
     /// Jobs that ended and whose dependants have not heard of it.
     ended: VecDeque<At>,
+    /// What was last told of workflows that changed.
+    told: BTreeMap<usize, WorkflowStatus>,
 }
 
 impl<'a> Draft<'a> {
@@ -60,6 +74,7 @@ impl<'a> Draft<'a> {
             effects: Vec::new(),
             now_ms,
             ended: VecDeque::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -72,15 +87,16 @@ impl<'a> Draft<'a> {
 
     // ------------------------------------------------------------ reading
 
-    pub(crate) fn plan(&self) -> Option<&Arc<Plan>> {
-        self.delta.plan.as_ref().or(self.base.plan.as_ref())
+    pub(crate) fn base(&self) -> &Pipeline {
+        self.base
     }
 
     pub(crate) fn workflow_count(&self) -> usize {
         self.base.workflows.len() + self.delta.fresh.len()
     }
 
-    fn workflow(&self, w: usize) -> Option<&Workflow> {
+    /// A workflow as it was before this change; its jobs and its summary may have moved since.
+    pub(crate) fn workflow(&self, w: usize) -> Option<&Workflow> {
         let known = self.base.workflows.len();
         if w < known {
             self.base.workflows.get(w)
@@ -89,11 +105,34 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A workflow with everything that moved in it.
+    pub(crate) fn as_it_stands(&self, w: usize) -> Option<Workflow> {
+        let mut workflow = self.workflow(w)?.clone();
+        for (j, job) in workflow.jobs.iter_mut().enumerate() {
+            if let Some(moved) = self.delta.jobs.get(&(w, j)) {
+                job.clone_from(moved);
+            }
+        }
+        workflow.summary = self.summary(w)?.clone();
+        Some(workflow)
+    }
+
+    pub(crate) fn workflow_name(&self, w: usize) -> String {
+        self.workflow(w)
+            .and_then(Workflow::planned)
+            .map_or_else(String::new, |planned| planned.name.clone())
+    }
+
     pub(crate) fn job(&self, at: At) -> Option<&Job> {
+        meter::look();
         self.delta
             .jobs
             .get(&at)
             .or_else(|| self.workflow(at.0)?.jobs.get(at.1))
+    }
+
+    fn task(&self, id: TaskId) -> Option<&TaskRow> {
+        self.delta.tasks.get(id).or_else(|| self.base.tasks.get(id))
     }
 
     pub(crate) fn summary(&self, w: usize) -> Option<&Summary> {
@@ -104,18 +143,12 @@ impl<'a> Draft<'a> {
     }
 
     /// What the plan says of a job.
-    fn planned(&self, at: At) -> Option<&plan::Job> {
-        let workflow = self.workflow(at.0)?;
-        let planned = workflow.graph.nodes.get(at.1)?.planned;
-        self.plan()?
-            .workflows
-            .get(workflow.planned)?
-            .jobs
-            .get(planned)
+    fn planned_job(&self, at: At) -> Option<&plan::Job> {
+        self.workflow(at.0)?.planned_job(at.1)
     }
 
     pub(crate) fn name(&self, at: At) -> String {
-        self.planned(at)
+        self.planned_job(at)
             .map_or_else(String::new, |job| job.name.clone())
     }
 
@@ -126,6 +159,17 @@ impl<'a> Draft<'a> {
         let mut job = job.clone();
         change(&mut job);
         self.delta.jobs.insert(at, job);
+    }
+
+    /// Says why a job may start, or never can.
+    fn decide(&mut self, at: At, why: &str) {
+        self.change(at, |job| job.decision = why.to_owned());
+    }
+
+    /// A job that can never start is over.
+    pub(crate) fn leave_out(&mut self, at: At, why: &str) -> Result<(), IllegalTransition> {
+        self.decide(at, why);
+        self.move_job(at, JobMove::End(JobStatus::NotRun), why)
     }
 
     pub(crate) fn set_unmet(&mut self, at: At, unmet: u32) {
@@ -151,7 +195,7 @@ impl<'a> Draft<'a> {
         let Some(job) = self.job(at) else {
             return Err(IllegalTransition::new("job", "unknown", "change"));
         };
-        let before = job.state.status();
+        let (id, before) = (job.id, job.state.status());
         let next = job
             .state
             .next(how, self.now_ms)
@@ -160,10 +204,12 @@ impl<'a> Draft<'a> {
                 ..error
             })?;
         let after = next.status();
-        let (id, reason) = (job.id, reason.into());
         self.change(at, |job| {
+            // Another node of a job that runs already says nothing new about the job.
+            if std::mem::discriminant(&job.state) != std::mem::discriminant(&next) {
+                job.reason = reason.into();
+            }
             job.state = next;
-            job.reason = reason;
         });
         if before == after {
             return Ok(());
@@ -186,7 +232,9 @@ impl<'a> Draft<'a> {
 
     /// Gives the serial group back, or the place in its queue. Safe to say of a job that had neither.
     fn leave_group(&mut self, at: At) {
-        let group = self.planned(at).and_then(|job| job.serial_group.clone());
+        let group = self
+            .planned_job(at)
+            .and_then(|job| job.serial_group.clone());
         let (Some(group), Some(job), Some(summary)) = (group, self.job(at), self.summary(at.0))
         else {
             return;
@@ -199,427 +247,35 @@ impl<'a> Draft<'a> {
         self.effects.push(effect);
     }
 
-    /// Moves a task; the task must be the newest try of its node or an older one of the same job.
+    /// Moves a task of a job, and keeps the count of those that have not finished.
     pub(crate) fn move_task(
         &mut self,
         at: At,
         id: TaskId,
         how: TaskMove,
     ) -> Result<(), IllegalTransition> {
-        let task = self
-            .job(at)
-            .and_then(|job| job.tasks.iter().find(|task| task.id == id));
-        let Some(task) = task else {
-            return Err(IllegalTransition::new(
-                format!("task {id}"),
-                "unknown",
-                "change",
-            ));
+        let subject = || format!("task {id}");
+        let Some(task) = self.task(id) else {
+            return Err(IllegalTransition::new(subject(), "unknown", "change"));
         };
-        let next = task
+        let workflow = task.workflow;
+        let state = task
             .state
             .next(how, self.now_ms)
             .map_err(|error| IllegalTransition {
-                subject: format!("task {id}"),
+                subject: subject(),
                 ..error
             })?;
-        self.change(at, |job| {
-            for task in job.tasks.iter_mut().filter(|task| task.id == id) {
-                task.state = next.clone();
-            }
-        });
-        Ok(())
-    }
-
-    // ------------------------------------------------------------ starting
-
-    /// A job whose requirements are met goes its way.
-    pub(crate) fn ready(&mut self, at: At, forced: bool) -> Result<(), IllegalTransition> {
-        let Some(planned) = self.planned(at) else {
-            return Err(IllegalTransition::new("job", "not in the plan", "start"));
-        };
-        let reason = decision::starts(planned, forced);
-        match (&planned.kind, planned.serial_group.clone()) {
-            (JobKind::Approval, _) => self.move_job(at, JobMove::Hold, "waits for an approval"),
-            (JobKind::NoOp, _) => self.move_job(at, JobMove::End(JobStatus::Success), reason),
-            (JobKind::Build(_), Some(group)) => {
-                self.move_job(
-                    at,
-                    JobMove::Wait,
-                    format!("waits for the serial group {group}"),
-                )?;
-                if let (Some(job), Some(summary)) = (self.job(at), self.summary(at.0)) {
-                    let effect = Effect::Acquire {
-                        group,
-                        workflow: summary.id,
-                        job: job.id,
-                    };
-                    self.effects.push(effect);
-                }
-                Ok(())
-            }
-            (JobKind::Build(_), None) => self.queue(at, reason),
-        }
-    }
-
-    /// Offers every node of a job to runners.
-    pub(crate) fn queue(&mut self, at: At, reason: String) -> Result<(), IllegalTransition> {
-        self.move_job(at, JobMove::Queue, reason)?;
-        let nodes = match self.planned(at).map(|job| &job.kind) {
-            Some(JobKind::Build(build)) => build.parallelism.max(1),
-            _ => 1,
-        };
-        for node in 0..nodes {
-            self.offer(at, node, 1);
-        }
-        Ok(())
-    }
-
-    fn offer(&mut self, at: At, node: u32, attempt: u32) {
-        let (Some(job), Some(summary)) = (self.job(at), self.summary(at.0)) else {
-            return;
-        };
-        let (task, workflow) = (
-            TaskId {
-                job: job.id,
-                node,
-                attempt,
-            },
-            summary.id,
-        );
-        let since_ms = self.now_ms;
-        self.change(at, |job| {
-            job.tasks.push(Task {
-                id: task,
-                state: TaskState::Queued { since_ms },
-            });
-        });
-        self.effects.push(Effect::Enqueue { task, workflow });
-    }
-
-    // ------------------------------------------------------------ ending
-
-    /// A task is over. One that was lost before its first step is tried once more.
-    pub(crate) fn end_task(
-        &mut self,
-        at: At,
-        id: TaskId,
-        lease_epoch: u64,
-        outcome: TaskOutcome,
-    ) -> Result<(), IllegalTransition> {
-        let began = self
-            .job(at)
-            .and_then(|job| job.tasks.iter().find(|task| task.id == id))
-            .is_some_and(|task| matches!(task.state, TaskState::Running { .. }));
-        let lost = matches!(outcome, TaskOutcome::InfrastructureFail(_));
-        let why = match &outcome {
-            TaskOutcome::InfrastructureFail(cause) => cause.clone(),
-            _ => String::new(),
-        };
-        self.move_task(
-            at,
+        let ended = matches!(state, TaskState::Finished { .. });
+        let row = TaskRow {
             id,
-            TaskMove::Finish {
-                lease_epoch,
-                outcome,
-            },
-        )?;
-        let canceling = self.job(at).is_some_and(|job| job.cancel.is_some());
-        if lost && !began && !canceling && id.attempt < MAX_ATTEMPTS {
-            self.move_job(
-                at,
-                JobMove::Queue,
-                format!("tried again, the first place was lost: {why}"),
-            )?;
-            self.offer(at, id.node, id.attempt + 1);
-            return Ok(());
-        }
-        self.end_if_over(at)
-    }
-
-    fn end_if_over(&mut self, at: At) -> Result<(), IllegalTransition> {
-        match self.job(at).and_then(Job::outcome) {
-            Some((status, reason)) => self.move_job(at, JobMove::End(status), reason),
-            None => Ok(()),
-        }
-    }
-
-    /// Asks one job to end. What runs ends later, by its runner's word.
-    pub(crate) fn cancel_job(&mut self, at: At, actor: &str) -> Result<(), IllegalTransition> {
-        let Some(job) = self.job(at) else {
-            return Ok(());
+            workflow,
+            state,
         };
-        let reason = format!("canceled by {actor}");
-        match job.state.status() {
-            JobStatus::Blocked | JobStatus::OnHold => {
-                return self.move_job(at, JobMove::End(JobStatus::Canceled), reason);
-            }
-            JobStatus::Queued | JobStatus::NotRunning | JobStatus::Running => {}
-            _ => return Ok(()),
-        }
-        if job.tasks.is_empty() {
-            return self.move_job(at, JobMove::End(JobStatus::Canceled), reason);
-        }
-        let tasks: Vec<Task> = job.tasks.clone();
-        self.change(at, |job| {
-            job.cancel.get_or_insert_with(|| actor.to_owned());
-        });
-        for task in tasks {
-            match &task.state {
-                TaskState::Queued { .. } => {
-                    self.move_task(at, task.id, TaskMove::Withdraw)?;
-                    self.effects.push(Effect::Revoke { task: task.id });
-                }
-                TaskState::Claimed {
-                    lease_epoch,
-                    canceling: false,
-                    ..
-                }
-                | TaskState::Running {
-                    lease_epoch,
-                    canceling: false,
-                    ..
-                } => {
-                    self.move_task(at, task.id, TaskMove::AskCancel)?;
-                    self.effects.push(Effect::Revoke { task: task.id });
-                    let timer = crate::event::Timer::CancelGrace {
-                        task: task.id,
-                        lease_epoch: *lease_epoch,
-                    };
-                    self.effects.push(Effect::SetTimer {
-                        timer,
-                        at_ms: self.now_ms + CANCEL_GRACE_MS,
-                    });
-                }
-                _ => {}
-            }
-        }
-        self.end_if_over(at)
-    }
-
-    /// Asks a whole workflow to end. Blocked jobs become `not_run` first, so that nothing that waits for
-    /// a cancel starts because of this one.
-    pub(crate) fn cancel_workflow(
-        &mut self,
-        w: usize,
-        actor: &str,
-    ) -> Result<(), IllegalTransition> {
-        let Some(summary) = self.summary(w) else {
-            return Ok(());
-        };
-        if summary.status().is_terminal() {
-            return Ok(());
-        }
-        let jobs = self.workflow(w).map_or(0, |workflow| workflow.jobs.len());
-        self.change_summary(w, |summary| {
-            summary.canceled_by.get_or_insert_with(|| actor.to_owned());
-        });
-        for j in 0..jobs {
-            let blocked = |job: &Job| job.state.status() == JobStatus::Blocked;
-            let canceled_too = planted(Mutation::BlockedAreCanceled);
-            if self.job((w, j)).is_some_and(blocked) && !canceled_too {
-                let reason = format!("the workflow was canceled by {actor}");
-                self.move_job((w, j), JobMove::End(JobStatus::NotRun), reason)?;
-            }
-        }
-        for j in 0..jobs {
-            self.cancel_job((w, j), actor)?;
+        self.delta.tasks.set(row);
+        if ended {
+            self.change(at, |job| job.live = job.live.saturating_sub(1));
         }
         Ok(())
-    }
-
-    // ------------------------------------------------------------ settling
-
-    /// Tells dependants of ended jobs, without recursion: a chain may be as long as the workflow.
-    fn settle(&mut self) -> Result<(), IllegalTransition> {
-        while let Some(at) = self.ended.pop_front() {
-            let Some(status) = self.job(at).map(|job| job.state.status()) else {
-                continue;
-            };
-            let Some(graph) = self
-                .workflow(at.0)
-                .map(|workflow| Arc::clone(&workflow.graph))
-            else {
-                continue;
-            };
-            let Some(node) = graph.nodes.get(at.1) else {
-                continue;
-            };
-            for &next in &node.dependants {
-                self.hear((at.0, next), at, status, &graph.nodes[next])?;
-            }
-        }
-        self.close_workflows();
-        Ok(())
-    }
-
-    fn hear(
-        &mut self,
-        at: At,
-        ended: At,
-        status: JobStatus,
-        node: &crate::graph::Node,
-    ) -> Result<(), IllegalTransition> {
-        let blocked = self
-            .job(at)
-            .is_some_and(|job| job.state.status() == JobStatus::Blocked);
-        if !blocked {
-            return Ok(());
-        }
-        for edge in node.requires.iter().filter(|edge| edge.job == ended.1) {
-            if !edge.accepts(status) && !planted(Mutation::AnyEndWillDo) {
-                let reason = decision::never(&self.name(ended), status);
-                return self.move_job(at, JobMove::End(JobStatus::NotRun), reason);
-            }
-            self.change(at, |job| job.unmet = job.unmet.saturating_sub(1));
-        }
-        if self.job(at).is_some_and(|job| job.unmet == 0) {
-            self.ready(at, false)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Workflows that ended or came to rest by this change.
-    fn close_workflows(&mut self) {
-        let known = self.base.workflows.len();
-        let touched: Vec<usize> = self.delta.summaries.keys().copied().collect();
-        let touched = touched.into_iter().chain(known..self.workflow_count());
-        for w in std::collections::BTreeSet::from_iter(touched) {
-            let Some(summary) = self.summary(w) else {
-                continue;
-            };
-            let (id, status) = (summary.id, summary.status());
-            let before = self
-                .base
-                .workflows
-                .get(w)
-                .map(|workflow| workflow.summary.status());
-            if before == Some(status) {
-                continue;
-            }
-            if status.is_terminal() {
-                let now_ms = self.now_ms;
-                self.change_summary(w, |summary| summary.stopped_at_ms = Some(now_ms));
-            }
-            if status.is_terminal() || status == WorkflowStatus::OnHold {
-                self.effects.push(Effect::Notify { workflow: id });
-            }
-        }
-    }
-
-    // ------------------------------------------------------------ rows
-
-    fn rows(&self) -> Vec<Row> {
-        let known = self.base.workflows.len();
-        let mut rows: Vec<Row> = self
-            .delta
-            .pipeline
-            .clone()
-            .map(Row::Pipeline)
-            .into_iter()
-            .collect();
-        for w in known..self.workflow_count() {
-            rows.extend(self.workflow_row(w).map(Row::Workflow));
-        }
-        for (&w, _) in self.delta.summaries.range(..known) {
-            let row = self.workflow_row(w);
-            if row != self.base.workflow_row(w) {
-                rows.extend(row.map(Row::Workflow));
-            }
-        }
-        for w in known..self.workflow_count() {
-            let jobs = self.workflow(w).map_or(0, |workflow| workflow.jobs.len());
-            for j in 0..jobs {
-                self.job_rows((w, j), &mut rows);
-            }
-        }
-        for (&at, _) in self.delta.jobs.range(..(known, 0)) {
-            self.job_rows(at, &mut rows);
-        }
-        rows
-    }
-
-    fn workflow_row(&self, w: usize) -> Option<WorkflowRow> {
-        let name = &self.plan()?.workflows.get(self.workflow(w)?.planned)?.name;
-        Some(workflow_row(self.base.id(), name, self.summary(w)?))
-    }
-
-    fn job_rows(&self, at: At, rows: &mut Vec<Row>) {
-        let (Some(job), Some(summary), Some(planned)) =
-            (self.job(at), self.summary(at.0), self.planned(at))
-        else {
-            return;
-        };
-        let row = job_row(summary, at.1, planned, job);
-        let before = self
-            .base
-            .workflows
-            .get(at.0)
-            .and_then(|workflow| workflow.jobs.get(at.1));
-        if before.is_none() || self.base.job_row(at).as_ref() != Some(&row) {
-            rows.push(Row::Job(row));
-        }
-        for task in &job.tasks {
-            let same = before.is_some_and(|before| before.tasks.contains(task));
-            if !same {
-                rows.push(Row::Task(TaskRow {
-                    id: task.id,
-                    workflow: summary.id,
-                    state: task.state.clone(),
-                }));
-            }
-        }
-    }
-}
-
-pub(crate) fn workflow_row(
-    pipeline: capstan_model::PipelineId,
-    name: &str,
-    summary: &Summary,
-) -> WorkflowRow {
-    WorkflowRow {
-        id: summary.id,
-        pipeline,
-        name: name.to_owned(),
-        ordinal: summary.ordinal,
-        status: summary.status(),
-        rerun_of: summary.rerun_of,
-        started_by: summary.started_by.clone(),
-        canceled_by: summary.canceled_by.clone(),
-        created_at_ms: summary.created_at_ms,
-        stopped_at_ms: summary.stopped_at_ms,
-    }
-}
-
-pub(crate) fn job_row(summary: &Summary, index: usize, planned: &plan::Job, job: &Job) -> JobRow {
-    use crate::job::JobState;
-    let (started_at_ms, stopped_at_ms) = match &job.state {
-        JobState::Running { started_at_ms } => (Some(*started_at_ms), None),
-        JobState::Ended {
-            started_at_ms,
-            stopped_at_ms,
-            ..
-        } => (*started_at_ms, Some(*stopped_at_ms)),
-        _ => (None, None),
-    };
-    let (kind, parallelism) = match &planned.kind {
-        JobKind::Build(build) => ("build", build.parallelism.max(1)),
-        JobKind::Approval => ("approval", 1),
-        JobKind::NoOp => ("no-op", 1),
-    };
-    JobRow {
-        id: job.id,
-        workflow: summary.id,
-        carried_from: job.carried_from,
-        name: planned.name.clone(),
-        ordinal: u32::try_from(index).unwrap_or(u32::MAX),
-        kind: kind.to_owned(),
-        parallelism,
-        status: job.state.status(),
-        reason: job.reason.clone(),
-        approved_by: job.approved_by.clone(),
-        started_at_ms,
-        stopped_at_ms,
     }
 }

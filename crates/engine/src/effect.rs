@@ -40,7 +40,8 @@ pub enum Effect {
         /// The workflow.
         workflow: WorkflowId,
     },
-    /// Ask the store for a serial group; [`crate::Event::Granted`] answers.
+    /// Ask the store for a serial group; [`crate::Event::Granted`] answers, or
+    /// [`crate::Event::Superseded`].
     Acquire {
         /// The group's key.
         group: String,

@@ -1,8 +1,10 @@
 //! Everything that can happen to a pipeline. Ids of new things ride in the event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use capstan_model::plan::Plan;
+use capstan_model::trigger::ParameterValue;
 use capstan_model::{Digest, JobId, RunnerId, TaskId, TaskOutcome, Trigger, WorkflowId};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,26 @@ pub enum Event {
     Rejected {
         /// Why the pipeline exists.
         trigger: Box<Trigger>,
+        /// What is wrong, one text a mistake.
+        errors: Vec<String>,
+    },
+    /// A job of a setup pipeline said how it continues (language 14): one more plan, once. An event of its
+    /// own and not a second `Planned`, so that a first event that comes twice is never taken for it.
+    Continued {
+        /// What the setup config passed on, besides the parameters of the trigger.
+        parameters: BTreeMap<String, ParameterValue>,
+        /// What is to be done.
+        plan: PlanRef,
+        /// The sources as one pinned blob, when some job of this plan checks them out.
+        source: Option<Digest>,
+        /// As in `Planned`.
+        workflows: Vec<NewWorkflow>,
+    },
+    /// What a job of a setup pipeline continued with could not be compiled; the pipeline is errored, while
+    /// its setup workflow goes on.
+    ContinuationRejected {
+        /// What the setup config passed on.
+        parameters: BTreeMap<String, ParameterValue>,
         /// What is wrong, one text a mistake.
         errors: Vec<String>,
     },
@@ -84,6 +106,14 @@ pub enum Event {
         /// The job.
         job: JobId,
     },
+    /// The store refused a serial group to a job: one of a newer pipeline of the project has it or waits
+    /// for it (platform 4.6).
+    Superseded {
+        /// The workflow.
+        workflow: WorkflowId,
+        /// The job.
+        job: JobId,
+    },
     /// Somebody asked for jobs to run again, in a new workflow.
     Rerun {
         /// The workflow to run again.
@@ -98,6 +128,16 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The plan it brings; whoever reads a stored event puts the plan itself back there.
+    pub fn plan_mut(&mut self) -> Option<&mut PlanRef> {
+        match self {
+            Self::Planned { plan, .. } | Self::Continued { plan, .. } => Some(plan),
+            _ => None,
+        }
+    }
+}
+
 /// Ids for a workflow about to exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewWorkflow {
@@ -105,6 +145,10 @@ pub struct NewWorkflow {
     pub id: WorkflowId,
     /// Its jobs, in order.
     pub jobs: Vec<JobId>,
+    /// Ids for each automatic rerun that the config allows, so that one can follow in the very change that
+    /// ends the workflow failed. Empty in a rerun that somebody asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub auto_reruns: Vec<NewWorkflow>,
 }
 
 /// A plan by its digest. Only the digest is stored; whoever replays a stored event puts the plan back

@@ -19,8 +19,28 @@ pub struct Node {
     pub planned: usize,
     /// Jobs it waits for, with the ends it accepts.
     pub requires: Vec<Edge>,
-    /// Jobs that wait for it.
-    pub dependants: Vec<usize>,
+    /// Jobs of the plan that it requires and that this workflow, which runs another one again, leaves out.
+    pub absent: Vec<Absent>,
+    /// Requirements of others that wait for it.
+    pub dependants: Vec<Dependant>,
+}
+
+/// A requirement on a job that is left out, and so counts as `not_run`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// Its index in the plan's workflow.
+    pub planned: usize,
+    /// The ends that are accepted.
+    pub statuses: Vec<RequiredStatus>,
+}
+
+/// A requirement, seen from the job that is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dependant {
+    /// The job that waits.
+    pub job: usize,
+    /// Which of its requirements it is.
+    pub edge: usize,
 }
 
 /// A requirement by index.
@@ -40,8 +60,8 @@ impl Edge {
 }
 
 impl Graph {
-    /// The jobs of a planned workflow for which `takes_part` holds. A requirement on any other job goes
-    /// through `missing`: true keeps the job startable, as if it were met.
+    /// The jobs of a planned workflow for which `takes_part` holds. A requirement on any other job is
+    /// dropped, as if it were met.
     ///
     /// # Errors
     /// In words: a requirement names no job, or the jobs wait for each other in a ring.
@@ -57,6 +77,7 @@ impl Graph {
                 nodes.push(Node {
                     planned,
                     requires: Vec::new(),
+                    absent: Vec::new(),
                     dependants: Vec::new(),
                 });
             }
@@ -73,11 +94,12 @@ impl Graph {
                         job.name, requirement.job
                     ));
                 };
+                let edge = nodes[at].requires.len();
                 nodes[at].requires.push(Edge {
                     job: other,
                     statuses: requirement.statuses.clone(),
                 });
-                nodes[other].dependants.push(at);
+                nodes[other].dependants.push(Dependant { job: at, edge });
             }
         }
         let graph = Self { nodes };
@@ -85,6 +107,47 @@ impl Graph {
             return Err(String::from("its jobs wait for each other in a ring"));
         }
         Ok(graph)
+    }
+
+    /// The part of it that a rerun keeps, in the same order. What a `forgiven` job requires of those left
+    /// out counts as met from here on; of any other job it is remembered, also by reruns of the rerun.
+    pub fn part(&self, kept: &[usize], forgiven: impl Fn(usize) -> bool) -> Self {
+        let index: HashMap<usize, usize> = kept.iter().copied().zip(0..).collect();
+        let mut nodes: Vec<Node> = Vec::with_capacity(kept.len());
+        for &old in kept {
+            let mut node = Node {
+                planned: self.nodes[old].planned,
+                requires: Vec::new(),
+                absent: self.nodes[old].absent.clone(),
+                dependants: Vec::new(),
+            };
+            for edge in &self.nodes[old].requires {
+                let statuses = edge.statuses.clone();
+                match index.get(&edge.job) {
+                    Some(&job) => node.requires.push(Edge { job, statuses }),
+                    None => node.absent.push(Absent {
+                        planned: self.nodes[edge.job].planned,
+                        statuses,
+                    }),
+                }
+            }
+            if forgiven(old) {
+                node.absent.clear();
+            }
+            nodes.push(node);
+        }
+        for at in 0..nodes.len() {
+            for edge in 0..nodes[at].requires.len() {
+                let required = nodes[at].requires[edge].job;
+                nodes[required].dependants.push(Dependant { job: at, edge });
+            }
+        }
+        Self { nodes }
+    }
+
+    /// The requirement that a dependant stands for.
+    pub fn edge(&self, dependant: Dependant) -> Option<&Edge> {
+        self.nodes.get(dependant.job)?.requires.get(dependant.edge)
     }
 
     /// Everything that waits for one of `jobs`, directly or not, and they themselves.
@@ -96,7 +159,7 @@ impl Graph {
                 continue;
             };
             if !std::mem::replace(seen, true) {
-                open.extend(&self.nodes[at].dependants);
+                open.extend(self.nodes[at].dependants.iter().map(|next| next.job));
             }
         }
         reached
@@ -108,10 +171,10 @@ impl Graph {
         let mut done = 0;
         while let Some(at) = open.pop() {
             done += 1;
-            for &next in &self.nodes[at].dependants {
-                unmet[next] -= 1;
-                if unmet[next] == 0 {
-                    open.push(next);
+            for next in &self.nodes[at].dependants {
+                unmet[next.job] -= 1;
+                if unmet[next.job] == 0 {
+                    open.push(next.job);
                 }
             }
         }

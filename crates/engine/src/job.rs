@@ -4,8 +4,6 @@ use capstan_model::{JobId, JobStatus, TaskOutcome, WorkflowId};
 
 use crate::IllegalTransition;
 use crate::mutation::{Mutation, planted};
-use crate::rows::TaskState;
-use crate::task::Task;
 
 /// Where a job stands. What is known in a state lives in its variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,9 +75,8 @@ impl JobState {
                 JobMove::End(status @ (S::Success | S::NotRun | S::Canceled | S::Unauthorized)),
             )
             | (Self::OnHold, JobMove::End(status @ (S::Success | S::Canceled)))
-            | (Self::Waiting | Self::Queued, JobMove::End(status @ (S::Canceled | S::NotRun))) => {
-                ended(status, None)
-            }
+            | (Self::Waiting, JobMove::End(status @ (S::Canceled | S::NotRun)))
+            | (Self::Queued, JobMove::End(status @ S::Canceled)) => ended(status, None),
             (Self::Queued | Self::Preparing, JobMove::Prepare) => Self::Preparing,
             (Self::Preparing | Self::Queued, JobMove::Start) => Self::Running {
                 started_at_ms: now_ms,
@@ -129,7 +126,8 @@ impl JobMove {
     }
 }
 
-/// The moving part of a job; what stands still is in the workflow's graph and in the plan.
+/// The moving part of a job; what stands still is in the workflow's graph and in the plan, and its tasks
+/// are in the pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Its id.
@@ -140,82 +138,103 @@ pub struct Job {
     pub unmet: u32,
     /// Where it stands.
     pub state: JobState,
-    /// Every try of every node, oldest first.
-    pub tasks: Vec<Task>,
     /// Why it stands there.
     pub reason: String,
+    /// Why it waits, could start, or never can. Decided once; what happens to it later is in `reason`.
+    pub decision: String,
+    /// Tasks that have not finished.
+    pub live: u32,
+    /// How its nodes ended.
+    pub ends: Ends,
     /// Who approved it.
     pub approved_by: Option<String>,
     /// Who asked to cancel it.
     pub cancel: Option<String>,
 }
 
+/// How the nodes of a job ended, each by its last try. Of several that ended alike the first is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    nodes: u32,
+    lost: Option<(u32, String)>,
+    timedout: Option<u32>,
+    failed: Option<u32>,
+    canceled: Option<u32>,
+}
+
+impl Ends {
+    /// Counts a node in.
+    pub fn add(&mut self, node: u32, outcome: &TaskOutcome) {
+        self.nodes += 1;
+        match outcome {
+            TaskOutcome::Success => {}
+            TaskOutcome::Failed => _ = self.failed.get_or_insert(node),
+            TaskOutcome::Canceled => _ = self.canceled.get_or_insert(node),
+            TaskOutcome::Timedout => _ = self.timedout.get_or_insert(node),
+            TaskOutcome::InfrastructureFail(cause) => {
+                self.lost.get_or_insert_with(|| (node, cause.clone()));
+            }
+        }
+    }
+}
+
 impl Job {
     /// A job that nothing has happened to.
-    pub fn new(id: JobId, unmet: u32) -> Self {
+    pub fn new(id: JobId, unmet: u32, waits: String) -> Self {
         Self {
             id,
             carried_from: None,
             unmet,
             state: JobState::Blocked,
-            tasks: Vec::new(),
-            reason: String::new(),
+            reason: waits.clone(),
+            decision: waits,
+            live: 0,
+            ends: Ends::default(),
             approved_by: None,
             cancel: None,
         }
     }
 
-    /// The newest try of each node.
-    pub fn nodes(&self) -> impl Iterator<Item = &Task> {
-        let newest = |task: &&Task| {
-            !self
-                .tasks
-                .iter()
-                .any(|other| other.id.node == task.id.node && other.id.attempt > task.id.attempt)
-        };
-        self.tasks.iter().filter(newest)
+    /// Whether it waits for nothing that is required.
+    pub fn is_free(&self) -> bool {
+        self.state == JobState::Blocked && self.unmet == 0
     }
 
     /// How the job ended, once every node has: `canceled` if it was asked to and a node obeyed; else the
     /// worst of the nodes: lost, timed out, failed, canceled, success.
     pub fn outcome(&self) -> Option<(JobStatus, String)> {
-        let mut worst: Option<(u32, JobStatus, String)> = None;
-        for task in self.nodes() {
-            let TaskState::Finished { outcome, .. } = &task.state else {
-                if planted(Mutation::FirstNodeDecides) {
-                    continue;
-                }
-                return None;
-            };
-            let told = self.judge(outcome, task.id.node);
-            if worst.as_ref().is_none_or(|worst| told.0 > worst.0) {
-                worst = Some(told);
-            }
+        let over = self.live == 0 || planted(Mutation::FirstNodeDecides);
+        if !over || self.ends.nodes == 0 {
+            return None;
         }
-        worst.map(|(_, status, reason)| (status, reason))
-    }
-
-    fn judge(&self, outcome: &TaskOutcome, node: u32) -> (u32, JobStatus, String) {
-        let node = if self.nodes().count() > 1 {
-            format!(" on node {node}")
-        } else {
-            String::new()
+        let on = |node: u32| match self.ends.nodes {
+            1 => String::new(),
+            _ => format!(" on node {node}"),
         };
-        match (outcome, &self.cancel) {
-            (TaskOutcome::Canceled, Some(actor)) => {
-                (5, JobStatus::Canceled, format!("canceled by {actor}"))
+        let ends = &self.ends;
+        let told = match (&self.cancel, ends.canceled) {
+            (Some(actor), Some(_)) => (JobStatus::Canceled, format!("canceled by {actor}")),
+            (None, Some(node)) if ends.nothing_worse() => {
+                (JobStatus::Canceled, format!("canceled{}", on(node)))
             }
-            (TaskOutcome::InfrastructureFail(cause), _) => (
-                4,
-                JobStatus::InfrastructureFail,
-                format!("lost{node}: {cause}"),
-            ),
-            (TaskOutcome::Timedout, _) => (3, JobStatus::Timedout, format!("ran too long{node}")),
-            (TaskOutcome::Failed, _) => (2, JobStatus::Failed, format!("a step failed{node}")),
-            (TaskOutcome::Canceled, None) => (1, JobStatus::Canceled, format!("canceled{node}")),
-            (TaskOutcome::Success, _) => {
-                (0, JobStatus::Success, String::from("every step succeeded"))
-            }
-        }
+            _ => match (&ends.lost, ends.timedout, ends.failed) {
+                (Some((node, cause)), ..) => {
+                    let reason = format!("lost{}: {cause}", on(*node));
+                    (JobStatus::InfrastructureFail, reason)
+                }
+                (None, Some(node), _) => (JobStatus::Timedout, format!("ran too long{}", on(node))),
+                (None, None, Some(node)) => {
+                    (JobStatus::Failed, format!("a step failed{}", on(node)))
+                }
+                (None, None, None) => (JobStatus::Success, String::from("every step succeeded")),
+            },
+        };
+        Some(told)
+    }
+}
+
+impl Ends {
+    fn nothing_worse(&self) -> bool {
+        self.lost.is_none() && self.timedout.is_none() && self.failed.is_none()
     }
 }

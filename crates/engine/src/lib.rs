@@ -12,11 +12,15 @@ pub mod event;
 pub mod graph;
 pub mod job;
 #[doc(hidden)]
+pub mod meter;
+#[doc(hidden)]
 pub mod mutation;
 pub mod pipeline;
+mod plans;
 mod rerun;
 pub mod rows;
 pub mod task;
+mod tasks;
 pub mod workflow;
 
 use std::fmt;
@@ -33,6 +37,9 @@ pub const CANCEL_GRACE_MS: i64 = 30_000;
 
 /// How often a task is tried whose place was lost before its first step (safety rule 18).
 pub const MAX_ATTEMPTS: u32 = 2;
+
+/// How often a workflow of a pipeline may run again, reruns of reruns included (platform 4.1).
+pub const MAX_RERUNS: usize = 100;
 
 /// An event that cannot happen in this state. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,16 +13,25 @@ pub enum Mutation {
     TallyLeaks,
     /// Blocked jobs of a canceled workflow are canceled with it.
     BlockedAreCanceled,
+    /// A rerun from what failed takes failed jobs over as they are.
+    FailedAreCarried,
+    /// A workflow runs again by itself after somebody asked it to run again.
+    EveryRerunIsAutomatic,
+    /// A pipeline that was continued may be continued again.
+    ContinuesForEver,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::StaleClaimBelieved,
         Self::FirstNodeDecides,
         Self::AnyEndWillDo,
         Self::TallyLeaks,
         Self::BlockedAreCanceled,
+        Self::FailedAreCarried,
+        Self::EveryRerunIsAutomatic,
+        Self::ContinuesForEver,
     ];
 }
 

@@ -1,33 +1,31 @@
 //! A pipeline: its workflows, and where each event goes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use capstan_model::plan;
-use capstan_model::{
-    JobId, JobStatus, PipelineId, Plan, RunnerId, TaskId, TaskOutcome, Trigger, WorkflowId,
-};
+use capstan_model::{JobId, JobStatus, PipelineId, RunnerId, TaskId, TaskOutcome, WorkflowId};
 
 use crate::decision;
-use crate::draft::{At, Delta, Draft, job_row, workflow_row};
-use crate::event::{CancelScope, NewWorkflow, PlanRef, Timer};
-use crate::graph::Graph;
-use crate::job::{Job, JobMove, JobState};
-use crate::rows::{JobRow, PipelineRow, PipelineState, Row, TaskRow, WorkflowRow};
-use crate::task::{Task, TaskMove};
-use crate::workflow::{Summary, Tally, Workflow};
+use crate::draft::{At, Delta, Draft, Ids, job_row, workflow_row};
+use crate::event::{CancelScope, Timer};
+use crate::job::{JobMove, JobState};
+use crate::rows::{JobRow, PipelineRow, Row, WorkflowRow};
+use crate::task::TaskMove;
+use crate::tasks::Tasks;
+use crate::workflow::Workflow;
 use crate::{Effect, Event, IllegalTransition};
 
 /// Everything that is known of a pipeline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
     id: PipelineId,
     row: Option<PipelineRow>,
-    pub(crate) plan: Option<Arc<Plan>>,
     pub(crate) workflows: Vec<Workflow>,
     workflow_index: HashMap<WorkflowId, usize>,
     /// Jobs by id, in the workflow they run in; a carried one is not indexed again.
     job_index: HashMap<JobId, At>,
+    pub(crate) tasks: Tasks,
+    /// Every id that was ever given, used or not.
+    pub(crate) ids: Ids,
 }
 
 impl Pipeline {
@@ -36,10 +34,11 @@ impl Pipeline {
         Self {
             id,
             row: None,
-            plan: None,
             workflows: Vec::new(),
             workflow_index: HashMap::new(),
             job_index: HashMap::new(),
+            tasks: Tasks::default(),
+            ids: Ids::default(),
         }
     }
 
@@ -48,9 +47,9 @@ impl Pipeline {
         self.id
     }
 
-    /// What is to be done.
-    pub fn plan(&self) -> Option<&Arc<Plan>> {
-        self.plan.as_ref()
+    /// Its own row, once something has happened.
+    pub(crate) fn row(&self) -> Option<&PipelineRow> {
+        self.row.as_ref()
     }
 
     /// What an event changes, and what is to be done for it. Nothing changes before
@@ -71,9 +70,21 @@ impl Pipeline {
                 workflows,
                 source: _,
             } => {
-                self.planned(&mut draft, trigger, plan, workflows)?;
+                draft.planned(trigger, plan, workflows)?;
             }
-            Event::Rejected { trigger, errors } => self.rejected(&mut draft, trigger, errors)?,
+            Event::Rejected { trigger, errors } => draft.rejected(trigger, errors)?,
+            Event::Continued {
+                plan,
+                workflows,
+                source: _,
+                parameters: _,
+            } => draft.continued(plan, workflows)?,
+            Event::ContinuationRejected {
+                errors,
+                parameters: _,
+            } => {
+                draft.continuation_rejected(errors)?;
+            }
             Event::Claimed {
                 task,
                 runner,
@@ -109,14 +120,23 @@ impl Pipeline {
                 self.approved(&mut draft, *workflow, *job, actor)?;
             }
             Event::CancelAsked { scope, actor } => self.cancel(&mut draft, scope, actor)?,
-            Event::Granted { workflow, job } => self.granted(&mut draft, *workflow, *job)?,
+            Event::Granted { workflow, job } => {
+                let event = "be given its serial group";
+                let at = self.answered(&draft, *workflow, *job, event)?;
+                draft.queue(at, String::from("has its serial group"))?;
+            }
+            Event::Superseded { workflow, job } => {
+                let event = "be refused its serial group";
+                let at = self.answered(&draft, *workflow, *job, event)?;
+                draft.leave_out(at, decision::SUPERSEDED)?;
+            }
             Event::Rerun {
                 of,
                 scope,
                 new,
                 actor,
             } => {
-                self.rerun(&mut draft, *of, scope, new, actor)?;
+                draft.rerun(*of, scope, new, actor)?;
             }
         }
         draft.finish()
@@ -126,9 +146,6 @@ impl Pipeline {
     pub fn commit(&mut self, delta: Delta) {
         if let Some(row) = delta.pipeline {
             self.row = Some(row);
-        }
-        if let Some(plan) = delta.plan {
-            self.plan = Some(plan);
         }
         for workflow in delta.fresh {
             let w = self.workflows.len();
@@ -149,6 +166,8 @@ impl Pipeline {
                 *slot = job;
             }
         }
+        self.tasks.take(delta.tasks);
+        self.ids.take(delta.ids);
         for (w, summary) in delta.summaries {
             if let Some(workflow) = self.workflows.get_mut(w) {
                 workflow.summary = summary;
@@ -157,160 +176,6 @@ impl Pipeline {
     }
 
     // ------------------------------------------------------------ events
-
-    fn planned(
-        &self,
-        draft: &mut Draft<'_>,
-        trigger: &Trigger,
-        plan: &PlanRef,
-        ids: &[NewWorkflow],
-    ) -> Result<(), IllegalTransition> {
-        self.must_be_new("be planned")?;
-        let refuse = |why: String| IllegalTransition::new("pipeline", why, "be planned");
-        let digest = plan.digest.clone();
-        let plan = plan
-            .plan
-            .clone()
-            .ok_or_else(|| refuse(String::from("without its plan")))?;
-        draft.delta.pipeline = Some(PipelineRow {
-            id: self.id,
-            number: trigger.number,
-            state: PipelineState::Created,
-            plan: Some(digest),
-            errors: Vec::new(),
-            created_at_ms: draft.now_ms,
-        });
-        let running: Vec<usize> = (0..plan.workflows.len())
-            .filter(|w| {
-                let workflow = &plan.workflows[*w];
-                workflow.decision.runs && workflow.jobs.iter().any(|job| job.decision.runs)
-            })
-            .collect();
-        if running.len() != ids.len() {
-            let why = format!(
-                "given {} workflow ids for {} workflows",
-                ids.len(),
-                running.len()
-            );
-            return Err(refuse(why));
-        }
-        for (planned, new) in running.into_iter().zip(ids) {
-            let workflow = &plan.workflows[planned];
-            let graph = Graph::of(workflow, |j| workflow.jobs[j].decision.runs).map_err(&refuse)?;
-            if graph.nodes.len() != new.jobs.len() {
-                let why = format!(
-                    "given {} job ids for {} jobs",
-                    new.jobs.len(),
-                    graph.nodes.len()
-                );
-                return Err(refuse(why));
-            }
-            let jobs = graph.nodes.iter().zip(&new.jobs).map(|(node, id)| {
-                let mut job = Job::new(*id, u32::try_from(node.requires.len()).unwrap_or(u32::MAX));
-                job.reason = decision::waits(&workflow.jobs[node.planned]);
-                job
-            });
-            let jobs = jobs.collect();
-            self.add(draft, graph, planned, jobs, new.id, None, &trigger.actor);
-        }
-        draft.delta.plan = Some(plan);
-        self.must_be_unique(draft)?;
-        for w in 0..draft.delta.fresh.len() {
-            let ready: Vec<usize> = (0..draft.delta.fresh[w].jobs.len())
-                .filter(|j| draft.delta.fresh[w].jobs[*j].unmet == 0)
-                .collect();
-            for j in ready {
-                draft.ready((self.workflows.len() + w, j), false)?;
-            }
-        }
-        Ok(())
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of a new workflow, put together here only"
-    )]
-    pub(crate) fn add(
-        &self,
-        draft: &mut Draft<'_>,
-        graph: Graph,
-        planned: usize,
-        jobs: Vec<Job>,
-        id: WorkflowId,
-        rerun_of: Option<WorkflowId>,
-        actor: &str,
-    ) {
-        let mut tally = Tally::default();
-        for job in &jobs {
-            tally.add(job.state.status());
-        }
-        let summary = Summary {
-            id,
-            ordinal: u32::try_from(draft.workflow_count()).unwrap_or(u32::MAX),
-            rerun_of,
-            started_by: actor.to_owned(),
-            canceled_by: None,
-            created_at_ms: draft.now_ms,
-            stopped_at_ms: None,
-            tally,
-        };
-        draft.delta.fresh.push(Workflow {
-            graph: Arc::new(graph),
-            planned,
-            jobs,
-            summary,
-        });
-    }
-
-    /// Ids are never reused.
-    pub(crate) fn must_be_unique(&self, draft: &Draft<'_>) -> Result<(), IllegalTransition> {
-        let mut workflows = std::collections::HashSet::new();
-        let mut jobs = std::collections::HashSet::new();
-        for workflow in &draft.delta.fresh {
-            let id = workflow.summary.id;
-            let mut fresh = workflows.insert(id) && !self.workflow_index.contains_key(&id);
-            for job in workflow
-                .jobs
-                .iter()
-                .filter(|job| job.carried_from.is_none())
-            {
-                fresh &= jobs.insert(job.id) && !self.job_index.contains_key(&job.id);
-            }
-            if !fresh {
-                return Err(IllegalTransition::new(
-                    "pipeline",
-                    "given an id twice",
-                    "be extended",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn rejected(
-        &self,
-        draft: &mut Draft<'_>,
-        trigger: &Trigger,
-        errors: &[String],
-    ) -> Result<(), IllegalTransition> {
-        self.must_be_new("be rejected")?;
-        draft.delta.pipeline = Some(PipelineRow {
-            id: self.id,
-            number: trigger.number,
-            state: PipelineState::Errored,
-            plan: None,
-            errors: errors.to_vec(),
-            created_at_ms: draft.now_ms,
-        });
-        Ok(())
-    }
-
-    fn must_be_new(&self, event: &str) -> Result<(), IllegalTransition> {
-        match &self.row {
-            None => Ok(()),
-            Some(_) => Err(IllegalTransition::new("pipeline", "already there", event)),
-        }
-    }
 
     fn claimed(
         &self,
@@ -351,7 +216,10 @@ impl Pipeline {
         };
         let at = self.owner(task)?;
         if let Timer::CancelGrace { .. } = timer {
-            let canceling = self.task(task).is_some_and(|task| task.state.canceling());
+            let canceling = self
+                .tasks
+                .get(task)
+                .is_some_and(|task| task.state.canceling());
             if !canceling {
                 return Err(IllegalTransition::new(
                     format!("task {task}"),
@@ -403,7 +271,12 @@ impl Pipeline {
         actor: &str,
     ) -> Result<(), IllegalTransition> {
         match scope {
+            CancelScope::Pipeline if self.row.is_none() => {
+                let state = "not there yet";
+                Err(IllegalTransition::new("pipeline", state, "be canceled"))
+            }
             CancelScope::Pipeline => {
+                draft.cancel_setup(actor);
                 for w in 0..self.workflows.len() {
                     draft.cancel_workflow(w, actor)?;
                 }
@@ -418,28 +291,23 @@ impl Pipeline {
         }
     }
 
-    fn granted(
+    /// The store answers a job that waits for its serial group.
+    fn answered(
         &self,
-        draft: &mut Draft<'_>,
+        draft: &Draft<'_>,
         workflow: WorkflowId,
         job: JobId,
-    ) -> Result<(), IllegalTransition> {
+        event: &str,
+    ) -> Result<At, IllegalTransition> {
         let at = self.place(workflow, job)?;
-        if draft
-            .job(at)
-            .is_none_or(|job| job.state != JobState::Waiting)
-        {
-            let state = draft
-                .job(at)
-                .map_or("unknown", |job| job.state.status().as_str());
-            let subject = format!("job {}", draft.name(at));
-            return Err(IllegalTransition::new(
-                subject,
-                state,
-                "be given its serial group",
-            ));
+        match draft.job(at).map(|job| &job.state) {
+            Some(JobState::Waiting) => Ok(at),
+            other => {
+                let state = other.map_or("unknown", |state| state.status().as_str());
+                let subject = format!("job {}", draft.name(at));
+                Err(IllegalTransition::new(subject, state, event))
+            }
         }
-        draft.queue(at, String::from("has its serial group"))
     }
 
     // ------------------------------------------------------------ finding
@@ -468,33 +336,6 @@ impl Pipeline {
         self.job_index.get(&task.job).copied().ok_or_else(unknown)
     }
 
-    /// A task.
-    pub fn task(&self, id: TaskId) -> Option<&Task> {
-        let (w, j) = *self.job_index.get(&id.job)?;
-        self.workflows
-            .get(w)?
-            .jobs
-            .get(j)?
-            .tasks
-            .iter()
-            .find(|task| task.id == id)
-    }
-
-    /// What the plan says of the job of a task, with the workflow it runs for.
-    pub fn planned_job(&self, id: JobId) -> Option<(WorkflowId, &plan::Job)> {
-        let (w, j) = *self.job_index.get(&id)?;
-        let workflow = self.workflows.get(w)?;
-        let planned = workflow.graph.nodes.get(j)?.planned;
-        let job = self
-            .plan
-            .as_ref()?
-            .workflows
-            .get(workflow.planned)?
-            .jobs
-            .get(planned)?;
-        Some((workflow.summary.id, job))
-    }
-
     // ------------------------------------------------------------ rows
 
     /// Every row, as the events made them.
@@ -504,42 +345,22 @@ impl Pipeline {
             rows.extend(self.workflow_row(w).map(Row::Workflow));
         }
         for (w, workflow) in self.workflows.iter().enumerate() {
-            for (j, job) in workflow.jobs.iter().enumerate() {
+            for j in 0..workflow.jobs.len() {
                 rows.extend(self.job_row((w, j)).map(Row::Job));
-                rows.extend(job.tasks.iter().map(|task| {
-                    let workflow = workflow.summary.id;
-                    Row::Task(TaskRow {
-                        id: task.id,
-                        workflow,
-                        state: task.state.clone(),
-                    })
-                }));
             }
         }
+        rows.extend(self.tasks.iter().cloned().map(Row::Task));
         rows
     }
 
     pub(crate) fn workflow_row(&self, w: usize) -> Option<WorkflowRow> {
         let workflow = self.workflows.get(w)?;
-        let name = &self.plan.as_ref()?.workflows.get(workflow.planned)?.name;
-        Some(workflow_row(self.id, name, &workflow.summary))
+        workflow_row(self.id, workflow, &workflow.summary)
     }
 
-    pub(crate) fn job_row(&self, at: At) -> Option<JobRow> {
-        let workflow = self.workflows.get(at.0)?;
-        let planned = workflow.graph.nodes.get(at.1)?.planned;
-        let job = self
-            .plan
-            .as_ref()?
-            .workflows
-            .get(workflow.planned)?
-            .jobs
-            .get(planned)?;
-        Some(job_row(
-            &workflow.summary,
-            at.1,
-            job,
-            workflow.jobs.get(at.1)?,
-        ))
+    pub(crate) fn job_row(&self, (w, j): At) -> Option<JobRow> {
+        let workflow = self.workflows.get(w)?;
+        let (planned, job) = (workflow.planned_job(j)?, workflow.jobs.get(j)?);
+        Some(job_row(&workflow.summary, j, planned, job))
     }
 }

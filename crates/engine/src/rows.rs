@@ -26,24 +26,43 @@ pub struct PipelineRow {
     pub id: PipelineId,
     /// Its number in the project.
     pub number: u64,
-    /// `created` or `errored` (platform 1.3).
+    /// Where it stands (platform 1.3).
     pub state: PipelineState,
-    /// The plan, if it compiled.
+    /// The plan, if it compiled; of the setup config, if there is one.
     pub plan: Option<Digest>,
-    /// Why it did not.
+    /// The plan that the setup workflow continued with.
+    pub continued: Option<Digest>,
+    /// Why one of them did not compile.
     pub errors: Vec<String>,
+    /// Who canceled it while it waited for its continuation. Running the setup workflow again takes it
+    /// back.
+    pub canceled_by: Option<String>,
     /// Milliseconds since 1970 UTC.
     pub created_at_ms: i64,
 }
 
-/// States of a pipeline (platform 1.3).
+/// States of a pipeline (platform 1.3). `pending` is one that has no row yet; `setup-pending` never is: a
+/// config is compiled, and its workflow made, by one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PipelineState {
+    /// Its setup workflow is there; waits for the continuation.
+    Setup,
     /// Compiled; stays here whatever its workflows do.
     Created,
     /// Did not compile.
     Errored,
+}
+
+impl PipelineState {
+    /// The word of API v2.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Created => "created",
+            Self::Errored => "errored",
+        }
+    }
 }
 
 /// A workflow.
@@ -53,6 +72,10 @@ pub struct WorkflowRow {
     pub id: WorkflowId,
     /// Its pipeline.
     pub pipeline: PipelineId,
+    /// The plan it is of.
+    pub plan: Digest,
+    /// Whether that is the plan of a setup config (`tag: "setup"` in API v2).
+    pub setup: bool,
     /// Its name.
     pub name: String,
     /// Order of creation in the pipeline, from 0.
@@ -61,6 +84,10 @@ pub struct WorkflowRow {
     pub status: WorkflowStatus,
     /// The workflow it runs again.
     pub rerun_of: Option<WorkflowId>,
+    /// Which automatic rerun it is, from 1; `None` for any other workflow.
+    pub auto_rerun_number: Option<u32>,
+    /// How many automatic reruns its config allows.
+    pub max_auto_reruns: u32,
     /// Who started it.
     pub started_by: String,
     /// Who asked to cancel it.
@@ -90,8 +117,11 @@ pub struct JobRow {
     pub parallelism: u32,
     /// Where it stands.
     pub status: JobStatus,
-    /// Why it stands there: `requires build: success`, `approved by ann`, `build ended failed`.
+    /// Why it stands there: `waits for build`, `approved by ann`, `a step failed`.
     pub reason: String,
+    /// Why it waits, could start, or never can: `build ended as required`, `build ended failed`. Stays as
+    /// it was decided, whatever happens to the job afterwards.
+    pub decision: String,
     /// Who approved it.
     pub approved_by: Option<String>,
     /// When its first node started.

@@ -1,19 +1,10 @@
 //! A task's states, and the one function that moves them.
 
-use capstan_model::{RunnerId, TaskId, TaskOutcome};
+use capstan_model::{RunnerId, TaskOutcome};
 
 use crate::IllegalTransition;
 use crate::mutation::{Mutation, planted};
 use crate::rows::TaskState;
-
-/// One try of one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// Its id.
-    pub id: TaskId,
-    /// Where it stands.
-    pub state: TaskState,
-}
 
 /// What can be done to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]

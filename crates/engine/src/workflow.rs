@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use capstan_model::{JobStatus, WorkflowId, WorkflowStatus};
+use capstan_model::{Digest, JobStatus, Plan, WorkflowId, WorkflowStatus, plan};
 
+use crate::event::NewWorkflow;
 use crate::graph::Graph;
 use crate::job::Job;
 
 /// A workflow of a pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workflow {
+    /// The plan it is of; a pipeline that was continued has workflows of two.
+    pub plan: Arc<Pinned>,
     /// The part that stands still.
     pub graph: Arc<Graph>,
     /// Its index in the plan.
@@ -18,6 +21,39 @@ pub struct Workflow {
     pub jobs: Vec<Job>,
     /// The rest.
     pub summary: Summary,
+    /// Which automatic rerun it is, from 1.
+    pub auto_rerun: Option<u32>,
+    /// Ids for the automatic reruns that the config allows, in order; none for a workflow that somebody
+    /// asked to run again.
+    pub spare: Arc<[NewWorkflow]>,
+}
+
+/// A plan with its address.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// Content address of its JSON.
+    pub digest: Digest,
+    /// What is to be done.
+    pub plan: Arc<Plan>,
+}
+
+impl PartialEq for Pinned {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Workflow {
+    /// What the plan says of it.
+    pub fn planned(&self) -> Option<&plan::Workflow> {
+        self.plan.plan.workflows.get(self.planned)
+    }
+
+    /// What the plan says of one of its jobs.
+    pub fn planned_job(&self, j: usize) -> Option<&plan::Job> {
+        let place = self.graph.nodes.get(j)?.planned;
+        self.planned()?.jobs.get(place)
+    }
 }
 
 /// The moving part of a workflow besides its jobs.
@@ -88,6 +124,26 @@ impl Tally {
 }
 
 impl Summary {
+    /// A workflow without jobs yet.
+    pub fn new(
+        id: WorkflowId,
+        ordinal: u32,
+        rerun_of: Option<WorkflowId>,
+        started_by: &str,
+        created_at_ms: i64,
+    ) -> Self {
+        Self {
+            id,
+            ordinal,
+            rerun_of,
+            started_by: started_by.to_owned(),
+            canceled_by: None,
+            created_at_ms,
+            stopped_at_ms: None,
+            tally: Tally::default(),
+        }
+    }
+
     /// The status by the algorithm of platform 1.4.
     pub fn status(&self) -> WorkflowStatus {
         let tally = &self.tally;

@@ -113,8 +113,10 @@ impl Inner {
         lease_epoch: u64,
     ) -> Result<Assignment, ApplyError> {
         let facts = facts(live, workflow, task)?;
-        let (job, build) = live
-            .planned_job(&facts.workflow_name, &facts.job_name)
+        let pinned = live.plan_of(workflow);
+        let (job, build) = pinned
+            .as_ref()
+            .and_then(|pinned| pinned.build_job(&facts.workflow_name, &facts.job_name))
             .ok_or_else(|| {
                 ApplyError::Illegal(format!("the plan has no job {}", facts.job_name))
             })?;

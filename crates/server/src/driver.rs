@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use capstan_engine::event::Timer;
 use capstan_engine::{Effect, Event, JobRow, Pipeline, Row, TaskRow, TaskState, WorkflowRow};
-use capstan_model::plan::BuildJob;
+use capstan_model::plan::{BuildJob, Job, JobKind};
 use capstan_model::wire::Want;
 use capstan_model::{
     Digest, JobId, JobStatus, PipelineId, Plan, StepStatus, TaskId, TaskOutcome, Trigger,
@@ -26,13 +26,20 @@ use crate::live::UpdateKind;
 pub(crate) struct Live {
     pub(crate) id: PipelineId,
     pub(crate) trigger: Trigger,
-    pub(crate) plan: Option<Arc<Plan>>,
-    pub(crate) source: Option<Digest>,
+    /// The plan it began with, and the one it continued with.
+    plans: Mutex<Vec<Arc<Pinned>>>,
     pub(crate) feed: Feed,
     /// Held from applying an event until its effects are performed: events of a pipeline have an order.
     state: tokio::sync::Mutex<State>,
     pub(crate) known: Mutex<Known>,
-    /// Places of the build jobs in the plan, by workflow and name.
+}
+
+/// A plan with the sources that were kept for it.
+pub(crate) struct Pinned {
+    digest: Digest,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) source: Option<Digest>,
+    /// Places of the jobs that take part, by workflow and name.
     jobs: HashMap<(String, String), (usize, usize)>,
 }
 
@@ -91,57 +98,83 @@ impl Live {
         version: u64,
         seq: u64,
     ) -> Result<Self, ApplyError> {
-        let (trigger, plan, source) = match first {
-            Event::Planned {
-                trigger,
-                plan,
-                source,
-                ..
-            } => (trigger, plan.plan.clone(), source.clone()),
-            Event::Rejected { trigger, .. } => (trigger, None, None),
-            other => {
-                return Err(ApplyError::Illegal(format!(
-                    "a pipeline cannot begin with {other:?}"
-                )));
-            }
+        let (Event::Planned { trigger, .. } | Event::Rejected { trigger, .. }) = first else {
+            return Err(ApplyError::Illegal(format!(
+                "a pipeline cannot begin with {first:?}"
+            )));
         };
+        let live = Self {
+            id: trigger.pipeline,
+            trigger: (**trigger).clone(),
+            plans: Mutex::default(),
+            feed: Feed::new(trigger.pipeline, seq),
+            state: tokio::sync::Mutex::new(State { pipeline, version }),
+            known: Mutex::default(),
+        };
+        live.learn_plan(first);
+        Ok(live)
+    }
+
+    /// Keeps the plan of an event that brings one.
+    pub(crate) fn learn_plan(&self, event: &Event) {
+        let (Event::Planned { plan, source, .. } | Event::Continued { plan, source, .. }) = event
+        else {
+            return;
+        };
+        let mut plans = lock(&self.plans);
+        if let Some(known) = &plan.plan
+            && plans.iter().all(|pinned| pinned.digest != plan.digest)
+        {
+            let pinned = Pinned::new(plan.digest.clone(), Arc::clone(known), source.clone());
+            plans.push(Arc::new(pinned));
+        }
+    }
+
+    /// The plan it began with; `None` when its config was rejected.
+    pub(crate) fn plan(&self) -> Option<Arc<Plan>> {
+        let plans = lock(&self.plans);
+        plans.first().map(|pinned| Arc::clone(&pinned.plan))
+    }
+
+    /// The plan that a workflow is of.
+    pub(crate) fn plan_of(&self, workflow: WorkflowId) -> Option<Arc<Pinned>> {
+        let digest = lock(&self.known).workflows.get(&workflow)?.plan.clone();
+        let plans = lock(&self.plans);
+        plans.iter().find(|pinned| pinned.digest == digest).cloned()
+    }
+
+    /// Every row as it stands.
+    pub(crate) async fn rows(&self) -> Vec<Row> {
+        self.state.lock().await.pipeline.rows()
+    }
+}
+
+impl Pinned {
+    fn new(digest: Digest, plan: Arc<Plan>, source: Option<Digest>) -> Self {
         let mut jobs = HashMap::new();
-        for (w, workflow) in plan.iter().flat_map(|plan| &plan.workflows).enumerate() {
+        for (w, workflow) in plan.workflows.iter().enumerate() {
             for (j, job) in workflow.jobs.iter().enumerate() {
                 if job.decision.runs {
                     jobs.insert((workflow.name.clone(), job.name.clone()), (w, j));
                 }
             }
         }
-        Ok(Self {
-            id: trigger.pipeline,
-            trigger: (**trigger).clone(),
+        Self {
+            digest,
             plan,
             source,
-            feed: Feed::new(trigger.pipeline, seq),
-            state: tokio::sync::Mutex::new(State { pipeline, version }),
-            known: Mutex::default(),
             jobs,
-        })
-    }
-
-    /// What the plan says of a job.
-    pub(crate) fn planned_job(
-        &self,
-        workflow: &str,
-        job: &str,
-    ) -> Option<(&capstan_model::plan::Job, &BuildJob)> {
-        let (w, j) = self.jobs.get(&(workflow.to_owned(), job.to_owned()))?;
-        let job = self.plan.as_ref()?.workflows.get(*w)?.jobs.get(*j)?;
-        match &job.kind {
-            capstan_model::plan::JobKind::Build(build) => Some((job, build)),
-            _ => None,
         }
     }
 
-    /// Every row as it stands.
-    pub(crate) async fn rows(&self) -> Vec<Row> {
-        self.state.lock().await.pipeline.rows()
+    /// What the plan says of a job that runs steps.
+    pub(crate) fn build_job(&self, workflow: &str, job: &str) -> Option<(&Job, &BuildJob)> {
+        let (w, j) = self.jobs.get(&(workflow.to_owned(), job.to_owned()))?;
+        let job = self.plan.workflows.get(*w)?.jobs.get(*j)?;
+        match &job.kind {
+            JobKind::Build(build) => Some((job, build)),
+            JobKind::Approval | JobKind::NoOp => None,
+        }
     }
 }
 
@@ -202,6 +235,7 @@ impl Inner {
         let committed = self.store.commit_unit(unit).await?;
         state.pipeline.commit(delta);
         state.version += 1;
+        live.learn_plan(&event);
         lock(&live.known).numbers.extend(committed.numbers);
         let reported = matches!(event, Event::TaskFinished { .. });
         let mut telemetry = self.take_over(live, rows, with, now, reported);

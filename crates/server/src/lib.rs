@@ -19,12 +19,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use capstan_engine::Event;
-use capstan_engine::event::NewWorkflow;
 use capstan_model::{JobId, PipelineId, Plan, TaskId, Trigger, WorkflowId};
 use capstan_store::{Store, StoreError};
 use tokio::net::UnixListener;
 use tokio::task::AbortHandle;
-use uuid::Uuid;
 
 pub use capstan_engine::event::{CancelScope, RerunScope};
 pub use capstan_engine::{JobRow, PipelineRow, Row, TaskRow, TaskState, WorkflowRow};
@@ -154,9 +152,8 @@ impl Server {
             .keys()
             .filter(|(workflow, _)| *workflow == of)
             .count();
-        let id = WorkflowId(Uuid::new_v4());
-        let jobs = (0..count).map(|_| JobId(Uuid::new_v4())).collect();
-        let new = NewWorkflow { id, jobs };
+        let new = trigger::new_ids(count);
+        let id = new.id;
         self.apply(
             pipeline,
             Event::Rerun {
@@ -207,9 +204,9 @@ impl Server {
         self.inner.store.steps(task).await
     }
 
-    /// The plan of a pipeline; `None` when its config was rejected.
+    /// The plan a pipeline began with; `None` when its config was rejected.
     pub fn plan(&self, pipeline: PipelineId) -> Result<Option<Arc<Plan>>, ApplyError> {
-        Ok(self.inner.live(pipeline)?.plan.clone())
+        Ok(self.inner.live(pipeline)?.plan())
     }
 
     /// The trigger of a pipeline.

@@ -103,6 +103,7 @@ impl Inner {
             }
         }
         for event in &replayed.events {
+            live.learn_plan(event);
             if let Event::Granted { workflow, job } = event {
                 granted.push(Member {
                     pipeline: id,

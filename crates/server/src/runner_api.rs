@@ -182,10 +182,12 @@ async fn source(
 ) -> Result<Response, Refusal> {
     let held = inner.held(task, epoch.lease_epoch)?;
     let live = inner.live(held.pipeline)?;
-    let Some(digest) = live.source.clone() else {
+    let workflow = lock(&live.known).tasks.get(&task).map(|row| row.workflow);
+    let pinned = workflow.and_then(|workflow| live.plan_of(workflow));
+    let Some(digest) = pinned.and_then(|pinned| pinned.source.clone()) else {
         return Err(Refusal(
             StatusCode::NOT_FOUND,
-            String::from("no job of this pipeline checks out sources, so none were kept"),
+            String::from("no job of this config checks out sources, so none were kept"),
         ));
     };
     let reader = inner.store.blobs().open(&digest)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use capstan_engine::event::PlanRef;
+use capstan_engine::event::{NewWorkflow, PlanRef};
 use capstan_engine::{TaskState, rows::JobRow};
 use capstan_model::plan::{BuildJob, Decision, Executor, Job, JobKind, Workflow};
 use capstan_model::trigger::{Project, Revision, Selection, TriggerKind};
@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use uuid::Uuid;
 
 use super::*;
 
@@ -100,8 +101,11 @@ fn build() -> JobKind {
 
 /// A pipeline of these jobs, none of which waits for another.
 async fn begin(server: &Server, jobs: Vec<Job>) -> (PipelineId, WorkflowId, Vec<JobId>) {
-    let pipeline = PipelineId(Uuid::new_v4());
-    let ids: Vec<_> = jobs.iter().map(|_| JobId(Uuid::new_v4())).collect();
+    begin_plan(server, plan(jobs)).await
+}
+
+/// A plan of one workflow `w`.
+fn plan(jobs: Vec<Job>) -> Plan {
     let workflow = Workflow {
         name: String::from("w"),
         decision: decision(),
@@ -109,10 +113,16 @@ async fn begin(server: &Server, jobs: Vec<Job>) -> (PipelineId, WorkflowId, Vec<
         max_auto_reruns: 0,
         origin: OriginId(0),
     };
-    let plan = Arc::new(Plan {
+    Plan {
         workflows: vec![workflow],
         ..Plan::default()
-    });
+    }
+}
+
+async fn begin_plan(server: &Server, plan: Plan) -> (PipelineId, WorkflowId, Vec<JobId>) {
+    let pipeline = PipelineId(Uuid::new_v4());
+    let (plan, new) = pinned(server, plan).await;
+    let (id, ids) = (new.id, new.jobs.clone());
     let trigger = Trigger {
         pipeline,
         number: 1,
@@ -131,22 +141,23 @@ async fn begin(server: &Server, jobs: Vec<Job>) -> (PipelineId, WorkflowId, Vec<
         selection: Selection::default(),
         values: BTreeMap::new(),
     };
-    let digest = server.inner.put_plan(&plan).await.unwrap();
-    let id = WorkflowId(Uuid::new_v4());
     let event = Event::Planned {
         trigger: Box::new(trigger),
-        plan: PlanRef {
-            digest,
-            plan: Some(plan),
-        },
+        plan,
         source: None,
-        workflows: vec![NewWorkflow {
-            id,
-            jobs: ids.clone(),
-        }],
+        workflows: vec![new],
     };
     server.inner.begin(pipeline, event).await.unwrap();
     (pipeline, id, ids)
+}
+
+/// A plan as an event brings it, with ids for its workflow.
+async fn pinned(server: &Server, plan: Plan) -> (PlanRef, NewWorkflow) {
+    let new = trigger::new_ids(plan.workflows[0].jobs.len());
+    let plan = Arc::new(plan);
+    let digest = server.inner.put_plan(&plan).await.unwrap();
+    let plan = Some(plan);
+    (PlanRef { digest, plan }, new)
 }
 
 async fn post(socket: &Path, path: &str, body: impl Into<Bytes>) -> (u16, Bytes) {
@@ -368,6 +379,67 @@ async fn after_a_restart_the_lost_task_has_failed_and_the_past_can_be_read() {
             .await
             .is_err()
     );
+    assert_eq!(
+        server.inner.store.check(pipeline).await.unwrap(),
+        Vec::<String>::new()
+    );
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_continued_pipeline_runs_each_workflow_by_its_own_plan_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (s, t) = (dir.path().join("s"), dir.path().join("t"));
+    let server = Server::start(settings(dir.path(), "s")).await.unwrap();
+    let setup = Plan {
+        setup: true,
+        ..plan(vec![job("build", build())])
+    };
+    let (pipeline, _, _) = begin_plan(&server, setup).await;
+    let first = claim(&s, 5000).await.unwrap();
+    assert_eq!(first.spec.working_directory, "~/project");
+    assert_eq!(
+        report(&s, first.task, first.lease_epoch, STARTED).await.0,
+        200
+    );
+
+    // The same names in the second plan, and yet another job.
+    let mut elsewhere = job("build", build());
+    if let JobKind::Build(build) = &mut elsewhere.kind {
+        build.working_directory = String::from("~/elsewhere");
+    }
+    let (plan, new) = pinned(&server, plan(vec![elsewhere])).await;
+    let continued = |new: NewWorkflow| Event::Continued {
+        parameters: BTreeMap::new(),
+        plan: plan.clone(),
+        source: None,
+        workflows: vec![new],
+    };
+    server
+        .apply(pipeline, continued(new.clone()))
+        .await
+        .unwrap();
+    let twice = server.apply(pipeline, continued(trigger::new_ids(1))).await;
+    let twice = twice.unwrap_err().to_string();
+    assert!(
+        twice.contains("pipeline is created, not in setup"),
+        "{twice}"
+    );
+    let second = claim(&s, 5000).await.unwrap();
+    assert_eq!(second.spec.working_directory, "~/elsewhere");
+    assert_eq!(second.workflow, new.id);
+    let finish = format!("{STARTED},{SUCCESS}");
+    assert_eq!(
+        report(&s, second.task, second.lease_epoch, &finish).await.0,
+        200
+    );
+    server.shutdown().await.unwrap();
+
+    let server = Server::start(settings(dir.path(), "t")).await.unwrap();
+    let scope = RerunScope::FromStart;
+    server.rerun(pipeline, new.id, scope, "ann").await.unwrap();
+    let again = claim(&t, 5000).await.unwrap();
+    assert_eq!(again.spec.working_directory, "~/elsewhere");
     assert_eq!(
         server.inner.store.check(pipeline).await.unwrap(),
         Vec::<String>::new()

@@ -224,13 +224,25 @@ fn new_workflows(plan: &Plan, names: &mut Vec<(String, WorkflowId)>) -> Vec<NewW
         .iter()
         .filter(|workflow| workflow.decision.runs)
     {
-        let id = WorkflowId(Uuid::new_v4());
-        let jobs = workflow.jobs.iter().filter(|job| job.decision.runs);
-        new.push(NewWorkflow {
-            id,
-            jobs: jobs.map(|_| JobId(Uuid::new_v4())).collect(),
-        });
-        names.push((workflow.name.clone(), id));
+        let jobs = workflow.jobs.iter().filter(|job| job.decision.runs).count();
+        if jobs == 0 {
+            continue;
+        }
+        let mut ids = new_ids(jobs);
+        ids.auto_reruns = (0..workflow.max_auto_reruns)
+            .map(|_| new_ids(jobs))
+            .collect();
+        names.push((workflow.name.clone(), ids.id));
+        new.push(ids);
     }
     new
+}
+
+/// Ids for a workflow of so many jobs.
+pub(crate) fn new_ids(jobs: usize) -> NewWorkflow {
+    NewWorkflow {
+        id: WorkflowId(Uuid::new_v4()),
+        jobs: (0..jobs).map(|_| JobId(Uuid::new_v4())).collect(),
+        auto_reruns: Vec::new(),
+    }
 }

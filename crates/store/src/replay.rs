@@ -32,7 +32,7 @@ impl Store {
             let what = || format!("event {} of pipeline {id}", stored.version);
             let mut event: Event = serde_json::from_str(&stored.json)
                 .map_err(|error| StoreError::corrupt(what(), error))?;
-            if let Event::Planned { plan, .. } = &mut event {
+            if let Some(plan) = event.plan_mut() {
                 let bytes = self.blobs().get(&plan.digest)?;
                 let read: Plan = serde_json::from_slice(&bytes)
                     .map_err(|error| StoreError::corrupt(format!("plan {}", plan.digest), error))?;

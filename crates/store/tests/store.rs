@@ -5,7 +5,9 @@ use std::path::Path;
 
 use capstan_engine::rows::{PipelineRow, PipelineState};
 use capstan_engine::{Effect, JobRow, Row, WorkflowRow};
-use capstan_model::{JobId, JobStatus, PipelineId, StepStatus, TaskId, WorkflowId, WorkflowStatus};
+use capstan_model::{
+    Digest, JobId, JobStatus, PipelineId, StepStatus, TaskId, WorkflowId, WorkflowStatus,
+};
 use capstan_store::{StepRow, Store, StoreError, Telemetry, Unit};
 use uuid::Uuid;
 
@@ -13,10 +15,14 @@ fn workflow(pipeline: PipelineId) -> WorkflowRow {
     WorkflowRow {
         id: WorkflowId(Uuid::new_v4()),
         pipeline,
+        plan: Digest::try_from("0".repeat(64)).unwrap(),
+        setup: false,
         name: "w".into(),
         ordinal: 0,
         status: WorkflowStatus::Running,
         rerun_of: None,
+        auto_rerun_number: None,
+        max_auto_reruns: 0,
         started_by: "ann".into(),
         canceled_by: None,
         created_at_ms: 5,
@@ -35,6 +41,7 @@ fn job(workflow: WorkflowId, ordinal: u32, status: JobStatus) -> JobRow {
         parallelism: 1,
         status,
         reason: String::new(),
+        decision: String::new(),
         approved_by: None,
         started_at_ms: None,
         stopped_at_ms: None,
@@ -60,7 +67,9 @@ fn pipeline_row(id: PipelineId) -> Row {
         number: 1,
         state: PipelineState::Created,
         plan: None,
+        continued: None,
         errors: Vec::new(),
+        canceled_by: None,
         created_at_ms: 5,
     })
 }
