@@ -40,16 +40,12 @@ pub(crate) fn signal_all(signal: Signal) {
     }
 }
 
-/// Kills every descendant and waits until none is left. Costs one small read when there is none.
+/// Kills every descendant and waits until none is left. Costs one system call when there is none; to read
+/// the threads of a process in `/proc` makes the kernel's burial of it slow, ten milliseconds and more.
 pub(crate) fn kill_all() {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_micros(100);
     loop {
-        // The list may miss a process that is changing its parent just now; so only the kernel's word
-        // that there is no child any more ends this.
-        for pid in descendants() {
-            let _ = kill_process(pid, Signal::KILL);
-        }
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
@@ -59,6 +55,11 @@ pub(crate) fn kill_all() {
         }
         if Instant::now() > deadline {
             return;
+        }
+        // The list may miss a process that is changing its parent just now; so only the kernel's word
+        // that there is no child any more ends this.
+        for pid in descendants() {
+            let _ = kill_process(pid, Signal::KILL);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));

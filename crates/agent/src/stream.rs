@@ -38,6 +38,14 @@ struct Transfers {
     open: HashMap<u32, SyncSender<Part>>,
 }
 
+/// How the stream ended.
+enum End {
+    /// After the last word.
+    Dismissed,
+    /// In the middle.
+    Lost,
+}
+
 /// Part of a transfer, or its end.
 type Part = Result<Vec<u8>, Option<String>>;
 
@@ -65,9 +73,11 @@ pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, I
     std::thread::Builder::new()
         .name(String::from("stream"))
         .spawn(move || {
-            // How it broke does not matter any more: there is nobody left to tell.
-            let _ = reader.read(&sender);
-            lost();
+            match reader.read(&sender) {
+                Ok(End::Dismissed) => {}
+                // How it broke does not matter any more: there is nobody left to tell.
+                Ok(End::Lost) | Err(_) => lost(),
+            }
         })?;
     Ok((link, inbox))
 }
@@ -134,18 +144,23 @@ impl Link {
         &self.wake.0
     }
 
-    fn read(&self, inbox: &Sender<RunnerMessage>) -> io::Result<()> {
+    fn read(&self, inbox: &Sender<RunnerMessage>) -> io::Result<End> {
         let mut frames = FrameReader::default();
         let mut buffer = vec![0; 64 << 10];
         let mut input = io::stdin().lock();
         loop {
             let count = input.read(&mut buffer)?;
             if count == 0 {
-                return Ok(());
+                return Ok(End::Lost);
             }
             frames.push(&buffer[..count]);
             while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
+                let last = frame == Frame::Runner(RunnerMessage::Goodbye);
                 self.take(frame, inbox);
+                if last {
+                    // The stream ends right behind it, which is no loss any more.
+                    return Ok(End::Dismissed);
+                }
             }
         }
     }

@@ -135,11 +135,15 @@ impl Data {
             // Two runs that start at once take turns.
             file.lock()?;
             let mut text = String::new();
-            file.read_to_string(&mut text)?;
+            let before = file.read_to_string(&mut text)?;
             let number = text.trim().parse::<u64>().unwrap_or(0).saturating_add(1);
+            let text = number.to_string();
             file.rewind()?;
-            file.set_len(0)?;
-            write!(file, "{number}")?;
+            file.write_all(text.as_bytes())?;
+            // A number is as long as the one before it or longer; only what was no number is cut.
+            if before > text.len() {
+                file.set_len(text.len() as u64)?;
+            }
             Ok(number)
         };
         count().map_err(|error| cannot("write to", &path, &error))
@@ -281,22 +285,38 @@ pub fn sweep_sockets() {
             .file_name()
             .to_str()
             .is_some_and(|name| name.starts_with(&prefix));
-        if !ours {
+        let owner = entry.metadata().map(|found| found.uid());
+        if !ours || owner.ok() != own_user() {
             continue;
         }
-        let socket = entry.path().join("s");
-        // A directory without a socket may belong to a run that is just starting.
-        let refused = std::os::unix::net::UnixStream::connect(&socket)
-            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused);
+        let refused = match std::os::unix::net::UnixStream::connect(entry.path().join("s")) {
+            Ok(_) => false,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => true,
+            // Without a socket it belongs to a run that is just starting, or was killed doing so.
+            Err(_) => entry.metadata().is_ok_and(|found| is_old(&found)),
+        };
         if refused {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
+/// Whether something was made so long ago that whoever made it is not still at it.
+fn is_old(found: &fs::Metadata) -> bool {
+    let age = found
+        .modified()
+        .ok()
+        .and_then(|modified| modified.elapsed().ok());
+    age.is_some_and(|age| age > std::time::Duration::from_secs(60))
+}
+
 fn socket_prefix() -> String {
-    let user = fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
-    format!("capstan-{user}-")
+    format!("capstan-{}-", own_user().unwrap_or(0))
+}
+
+fn own_user() -> Option<u32> {
+    let own = fs::metadata("/proc/self").ok()?;
+    Some(own.uid())
 }
 
 fn socket_parents() -> Vec<PathBuf> {

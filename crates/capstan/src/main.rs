@@ -2,6 +2,7 @@
 //! what it asks of the project goes through [`project`], what it asks of a run through [`session`] (one
 //! that goes on) or [`history`] (one that is over).
 
+mod approve;
 mod args;
 mod compile;
 mod config;
@@ -71,6 +72,17 @@ directory left out. --branch and --tag only label the run. Ctrl-C cancels; twice
   capstan rerun 3f2a --job test            one job of that run, even a green one
   capstan rerun --job build --with-downstream")]
     Rerun(rerun::RerunArgs),
+    /// Approve what a run waits for, and let it go on
+    #[command(
+        override_usage = "capstan approve [OPTIONS] [RUN] <NAME>",
+        after_help = "Examples:
+  capstan approve hold                     the last run, which ended with exit code 4
+  capstan approve 3f2a deploy/hold         a run by the beginning of its id
+  capstan approve hold --context prod=prod.env
+
+Jobs check out the sources the run had. Variables and contexts are not kept with a run: give them again."
+    )]
+    Approve(approve::ApproveArgs),
     /// List the runs of this project
     Runs(runs::RunsArgs),
     /// Show the workflows, jobs and steps of a run
@@ -105,6 +117,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(args),
         Command::Plan(args) => plan::main(args),
         Command::Rerun(args) => rerun::main(args),
+        Command::Approve(args) => approve::main(args),
         Command::Runs(args) => runs::main(args),
         Command::Show(args) => show::main(args),
         Command::Logs(args) => logs::main(args),

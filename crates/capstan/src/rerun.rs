@@ -8,7 +8,7 @@ use crate::args::ExecutionArgs;
 use crate::data::Data;
 use crate::exit::{Code, Failure};
 use crate::history::History;
-use crate::session::{Session, World, executors, runtime, server_failed};
+use crate::session::{Session, View, World, executors, runtime, server_failed};
 use crate::{project, run, select};
 
 /// Arguments of `capstan rerun`.
@@ -52,11 +52,11 @@ pub fn main(args: &RerunArgs) -> Result<Code, Failure> {
         let (targets, executors) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
-                session.shut_down().await;
+                session.keep_status().await;
                 return Err(failure);
             }
         };
-        session.start_runner(executors);
+        session.start_runner(executors)?;
         let mut made = Vec::new();
         for (workflow, scope) in targets {
             let again = session
@@ -71,7 +71,8 @@ pub fn main(args: &RerunArgs) -> Result<Code, Failure> {
                 }
             }
         }
-        session.follow(pipeline, Some(made)).await
+        let only = Some(made);
+        session.follow(pipeline, View { only, seen: 0 }).await
     })
 }
 

@@ -9,7 +9,7 @@ use crate::args::{ExecutionArgs, TriggerArgs};
 use crate::data::{Data, RunFile};
 use crate::exit::{Code, Failure};
 use crate::render::out::complain;
-use crate::session::{Session, World, executors, runtime, server_failed};
+use crate::session::{Session, View, World, executors, runtime, server_failed};
 use crate::{compile, project, select};
 
 /// Arguments of `capstan run`.
@@ -74,6 +74,8 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
             }
         };
         let mut session = Session::start(worktree, run, &args.execution, world).await?;
+        // Before there is anything to do, so that it is not waited for.
+        session.start_runner(executors)?;
         let triggered = session
             .server
             .trigger(trigger)
@@ -85,8 +87,7 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
             session.shut_down().await;
             return Err(Failure::told(Code::Config));
         }
-        session.start_runner(executors);
-        session.follow(triggered.pipeline, None).await
+        session.follow(triggered.pipeline, View::default()).await
     })
 }
 

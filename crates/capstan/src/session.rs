@@ -37,19 +37,23 @@ pub struct Session {
     /// The server.
     pub server: Server,
     run: Run,
+    /// How the run stood before.
+    before: Option<String>,
     sockets: SocketDir,
     execution: ExecutionArgs,
     stop: tokio::sync::watch::Sender<bool>,
-    runner: Option<tokio::task::JoinHandle<()>>,
+    /// Answers when the runner's thread has nothing left to do.
+    runner: Option<tokio::sync::oneshot::Receiver<()>>,
 }
 
-/// The runtime of commands that need one. Two workers: one for the server, one for the runner.
+/// The runtime of commands that need one. One worker for the server, so that a terminal which does not
+/// take any more output stops nobody but the main thread; the runner has a thread of its own.
 ///
 /// # Errors
 /// The system gives no threads.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|error| Failure::setup(format!("cannot start threads: {error}")))
@@ -75,6 +79,15 @@ impl World {
             variables: project::variables(args)?,
         })
     }
+}
+
+/// What of a pipeline is looked at.
+#[derive(Default)]
+pub struct View {
+    /// Only these workflows.
+    pub only: Option<Vec<WorkflowId>>,
+    /// Only what comes after this position.
+    pub seen: u64,
 }
 
 /// Starts a server on a run directory, without a runner.
@@ -117,13 +130,14 @@ impl Session {
         let sockets = SocketDir::create()?;
         run.file.socket = sockets.socket();
         let server = serve(worktree, &run.directory, &run.file.socket, world).await?;
-        run.file.status = None;
+        let before = run.file.status.take();
         run.save()
             .map_err(|error| Failure::setup(format!("cannot write run.json: {error}")))?;
         let (stop, _) = tokio::sync::watch::channel(false);
         Ok(Self {
             server,
             run,
+            before,
             sockets,
             execution: execution.clone(),
             stop,
@@ -131,8 +145,12 @@ impl Session {
         })
     }
 
-    /// Starts the runner.
-    pub fn start_runner(&mut self, executors: Executors) {
+    /// Starts the runner, on a thread and a runtime of its own: it meets the server over the wire only, and
+    /// a busy server does not keep it from its heartbeats.
+    ///
+    /// # Errors
+    /// The system gives no threads.
+    pub fn start_runner(&mut self, executors: Executors) -> Result<(), Failure> {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let capacity = self
             .execution
@@ -148,25 +166,35 @@ impl Session {
             cancel_grace_ms: CANCEL_GRACE_MS,
         });
         let stopped = self.stop.subscribe();
-        self.runner = Some(tokio::spawn(async move {
-            if let Err(error) = runner.run(stopped).await {
-                out::complain(&format!("error: the runner stopped: {error}"));
-            }
-        }));
+        let (done, ended) = tokio::sync::oneshot::channel();
+        let no_threads = |error| Failure::setup(format!("cannot start the runner: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(no_threads)?;
+        std::thread::Builder::new()
+            .name(String::from("runner"))
+            .spawn(move || {
+                if let Err(error) = runtime.block_on(runner.run(stopped)) {
+                    out::complain(&format!("error: the runner stopped: {error}"));
+                }
+                // Whoever would wait for it has given up.
+                let _ = done.send(());
+            })
+            .map_err(no_threads)?;
+        self.runner = Some(ended);
+        Ok(())
     }
 
     /// Shows a pipeline until it ends, cannot go on, or is canceled; then ends the session.
     ///
     /// # Errors
     /// The server fails.
-    pub async fn follow(
-        mut self,
-        pipeline: PipelineId,
-        only: Option<Vec<WorkflowId>>,
-    ) -> Result<Code, Failure> {
+    pub async fn follow(mut self, pipeline: PipelineId, view: View) -> Result<Code, Failure> {
         let started = std::time::Instant::now();
         let plan = self.server.plan(pipeline).map_err(server_failed)?;
-        let board = Board::new(plan, only);
+        let known = self.server.position(pipeline).map_err(server_failed)?;
+        let board = Board::new(plan, view.only);
         let terminal = Out::new();
         let live_view = terminal.terminal && !self.execution.json;
         let renderer: Box<dyn Renderer + Send> = if self.execution.json {
@@ -183,6 +211,8 @@ impl Session {
             read: HashMap::new(),
             approvals: Approvals::new(&self.execution, live_view),
             seq: 0,
+            seen: view.seen,
+            known,
             cancels: 0,
         };
         let ended = watch.until_the_end(&self.server).await;
@@ -230,13 +260,25 @@ impl Session {
         }
     }
 
-    /// Ends runner and server in order.
+    /// Ends without having changed anything: the run stands as it stood.
+    pub async fn keep_status(mut self) {
+        if let Some(status) = self.before.take() {
+            self.save_status(&status);
+        }
+        self.shut_down().await;
+    }
+
+    /// Ends runner and server. Nothing that runs is waited for to be told: places are freed while the store
+    /// closes.
     pub async fn shut_down(self) {
         let _ = self.stop.send(true);
-        if let Some(runner) = self.runner {
-            let _ = runner.await;
-        }
-        if let Err(error) = self.server.shutdown().await {
+        let freed = async {
+            if let Some(runner) = self.runner {
+                let _ = runner.await;
+            }
+        };
+        let ((), closed) = tokio::join!(freed, self.server.shutdown());
+        if let Err(error) = closed {
             out::complain(&format!("warning: {error}"));
         }
         drop(self.sockets);
@@ -265,6 +307,10 @@ struct Watch {
     read: HashMap<(TaskId, u32), u64>,
     approvals: Approvals,
     seq: u64,
+    /// What happened up to here is known to whoever looks, and not shown again.
+    seen: u64,
+    /// What has happened already; before all of it was read nothing is concluded.
+    known: u64,
     cancels: u32,
 }
 
@@ -277,6 +323,9 @@ impl Watch {
                 updates = server.follow(self.pipeline, self.seq), if !self.approvals.is_asking() => {
                     let updates = updates.map_err(server_failed)?;
                     self.take(server, &updates)?;
+                    if self.seq < self.known {
+                        continue;
+                    }
                     self.approvals.give(server, self.pipeline, &self.board).await?;
                     if self.is_finished() {
                         return Ok(End::Finished);
@@ -317,6 +366,10 @@ impl Watch {
         for update in updates {
             self.seq = self.seq.max(update.seq);
             if !self.board.concerns(update) {
+                continue;
+            }
+            if update.seq <= self.seen {
+                self.board.apply(update);
                 continue;
             }
             match &update.kind {

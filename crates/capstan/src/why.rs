@@ -2,6 +2,7 @@
 
 use capstan_server::Server;
 use clap::Args;
+use serde::Serialize;
 
 use crate::data::Run;
 use crate::exit::{Code, Failure};
@@ -9,7 +10,8 @@ use crate::history::{self, History};
 use crate::render::out::Style;
 use crate::render::{Out, neutral};
 use crate::session::server_failed;
-use crate::{plan, select, verdict};
+use crate::verdict::{self, Verdict};
+use crate::{plan, select};
 
 /// Arguments of `capstan why`.
 #[derive(Args, Clone, Debug)]
@@ -20,9 +22,63 @@ pub struct WhyArgs {
     /// A run: an id or its beginning, #NUMBER, or latest
     #[arg(value_name = "RUN", default_value = "latest")]
     run: String,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
     /// Only this job: `job` or `workflow/job`
     #[arg(value_name = "JOB")]
     job: Option<String>,
+}
+
+/// A verdict, and what came after it. `capstan why --json` prints these, one a line.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    verdict: Verdict,
+    became: Vec<Became>,
+}
+
+/// How a workflow or job stands, in one of the times it was run.
+#[derive(Serialize)]
+struct Became {
+    status: &'static str,
+    /// Why, in words; empty for a workflow.
+    reason: String,
+    /// Whether it was run again.
+    rerun: bool,
+}
+
+impl Answer {
+    fn of(verdict: Verdict, history: &History) -> Self {
+        let mut became = Vec::new();
+        for workflow in &history.workflows {
+            if workflow.name != verdict.workflow {
+                continue;
+            }
+            let rerun = workflow.rerun_of.is_some();
+            let Some(job) = &verdict.job else {
+                became.push(Became {
+                    status: workflow.status.as_str(),
+                    reason: String::new(),
+                    rerun,
+                });
+                continue;
+            };
+            for row in history.jobs_of(workflow.id).filter(|row| row.name == *job) {
+                became.push(Became {
+                    status: row.status.as_str(),
+                    reason: row.reason.clone(),
+                    rerun,
+                });
+            }
+        }
+        Self { verdict, became }
+    }
+
+    fn path(&self) -> Option<String> {
+        let job = self.verdict.job.as_ref()?;
+        Some(format!("{}/{job}", self.verdict.workflow))
+    }
 }
 
 /// Runs the subcommand.
@@ -47,43 +103,20 @@ async fn why(server: &Server, run: &Run, args: &WhyArgs) -> Result<(), Failure> 
     let mut out = Out::new();
     let mut found = false;
     for verdict in verdict::all(&plan) {
-        let Some(job) = &verdict.job else {
-            if args.job.is_none() {
-                let head = out.paint(Style::Bold, &verdict.workflow);
-                out.line(&format!("{head}  {}", plan::tail(&out, &verdict)));
-            }
-            continue;
-        };
-        let path = format!("{}/{job}", verdict.workflow);
-        if args
-            .job
-            .as_ref()
-            .is_some_and(|wanted| !select::approves(wanted, &path))
+        let answer = Answer::of(verdict, &history);
+        let path = answer.path();
+        if let Some(wanted) = &args.job
+            && !path.is_some_and(|path| select::approves(wanted, &path))
         {
             continue;
         }
         found = true;
-        out.line(&format!("  {job}  {}", plan::tail(&out, &verdict)));
-        for workflow in history
-            .workflows
-            .iter()
-            .filter(|row| row.name == verdict.workflow)
-        {
-            for row in history.jobs_of(workflow.id).filter(|row| row.name == *job) {
-                let again = if workflow.rerun_of.is_some() {
-                    "rerun: "
-                } else {
-                    ""
-                };
-                let reason = neutral::one_line(&row.reason);
-                let reason = if reason.is_empty() {
-                    reason
-                } else {
-                    format!(": {reason}")
-                };
-                let text = format!("    {again}{}{reason}", row.status.as_str());
-                out.line(&out.paint(Style::Dim, &text));
-            }
+        if args.json {
+            let text = serde_json::to_string(&answer)
+                .map_err(|error| Failure::setup(format!("cannot write JSON: {error}")))?;
+            out.line(&text);
+        } else {
+            print(&mut out, &answer);
         }
     }
     match &args.job {
@@ -92,5 +125,22 @@ async fn why(server: &Server, run: &Run, args: &WhyArgs) -> Result<(), Failure> 
                 .hint("`capstan show` lists its jobs"),
         ),
         _ => Ok(()),
+    }
+}
+
+fn print(out: &mut Out, answer: &Answer) {
+    let tail = plan::tail(out, &answer.verdict);
+    let Some(job) = &answer.verdict.job else {
+        let head = out.paint(Style::Bold, &answer.verdict.workflow);
+        out.line(&format!("{head}  {tail}"));
+        return;
+    };
+    out.line(&format!("  {job}  {tail}"));
+    for became in &answer.became {
+        let again = if became.rerun { "rerun: " } else { "" };
+        let reason = neutral::one_line(&became.reason);
+        let colon = if reason.is_empty() { "" } else { ": " };
+        let text = format!("    {again}{}{colon}{reason}", became.status);
+        out.line(&out.paint(Style::Dim, &text));
     }
 }

@@ -274,6 +274,69 @@ fn an_approval_nobody_gave_is_exit_code_four_and_its_run_can_go_on() {
 }
 
 #[test]
+fn a_run_on_hold_goes_on_with_an_approval() {
+    let project = Project::new(HOLD);
+    let approve = |words: &[&str]| {
+        let all = [&["approve", "--executor", "host"], words].concat();
+        project.capstan(&all)
+    };
+    project
+        .run(&["--branch", "main"])
+        .expect(4)
+        .says("capstan approve hold");
+    approve(&["nobody"])
+        .expect(2)
+        .says("there is no approval that waits \"nobody\"")
+        .says("w/hold");
+    // Whoever asks in vain changes nothing.
+    project.capstan(&["runs"]).expect(0).says("on_hold");
+    // Sources are those of the run, and what was shown is not shown again.
+    project.write("name", "changed\n");
+    approve(&["latest", "w/hold"])
+        .expect(0)
+        .says("[deploy] world\n")
+        .silent_on("[build]");
+    project.capstan(&["runs"]).expect(0).says("success");
+    approve(&["hold"])
+        .expect(2)
+        .says("nothing in this run waits for an approval");
+}
+
+#[test]
+fn plan_and_why_agree_on_the_backend_example() {
+    let config = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/backend/.circleci/config.yml"
+    );
+    let project = Project::new(HELLO);
+    for branch in ["feature", "main"] {
+        let about = ["--config", config];
+        let run = ["--approve-all", "--branch", branch, "--config", config];
+        project.run(&run).expect(0);
+        let plan = [&["plan", "--json", "--branch", branch], &about[..]].concat();
+        let planned = project.capstan(&plan).expect(0).objects();
+        let why = project.capstan(&[&["why", "--json"], &about[..]].concat());
+        let mut told = why.expect(0).objects();
+        assert!(planned.len() > 5, "{planned:?}");
+        let mut skipped = 0;
+        for line in &mut told {
+            let became = line.as_object_mut().unwrap().remove("became").unwrap();
+            let became = became.as_array().unwrap();
+            if line["verdict"] == "skipped" {
+                skipped += 1;
+                assert_eq!(became.len(), 0, "{line}");
+                assert!(line["clause"].is_string(), "{line}");
+            } else {
+                assert_eq!(became.len(), 1, "{line}");
+                assert_eq!(became[0]["status"], "success", "{line}");
+            }
+        }
+        assert_eq!(planned, told, "branch {branch}");
+        assert_eq!(skipped > 0, branch == "feature");
+    }
+}
+
+#[test]
 fn variables_have_their_order_and_are_masked() {
     let project = Project::new(
         "version: 2.1
@@ -325,7 +388,8 @@ fn an_unknown_context_is_warned_of() {
     Project::new(&config)
         .run(&[])
         .expect(0)
-        .says("--context team=FILE");
+        .says("--context team=FILE")
+        .says("[build] Warning: the context team is not given");
 }
 
 #[test]

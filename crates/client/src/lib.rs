@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use capstan_model::TaskId;
@@ -21,13 +22,16 @@ const SPARE: usize = 16;
 /// The longest answer that is read whole.
 const ANSWER_MAX: usize = 64 << 20;
 
+/// How long an answer may take that the server does not hold back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Why a call gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The claim is not valid any more (409): stop, and say nothing further.
     #[error("{0}")]
     Stale(String),
-    /// The server answered and refused.
+    /// The server answered and refused: the same call will be refused again.
     #[error("the server refused ({status}): {message}")]
     Refused {
         /// HTTP status.
@@ -35,9 +39,34 @@ pub enum CallError {
         /// What it said.
         message: String,
     },
+    /// The server could not answer just now: it is broken, overloaded or going down.
+    #[error("the server could not answer ({status}): {message}")]
+    Unavailable {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        message: String,
+        /// When to come again, if it said so.
+        retry_after: Option<Duration>,
+    },
     /// No answer; trying again may help.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
+}
+
+impl CallError {
+    /// Whether asking again is of no use.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Stale(_) | Self::Refused { .. })
+    }
+
+    /// How long the server wants to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::Stale(_) | Self::Refused { .. } | Self::Unreachable(_) => None,
+        }
+    }
 }
 
 /// What a runner calls.
@@ -66,7 +95,12 @@ impl RunnerApi {
     /// See [`CallError`].
     pub async fn claim(&self, claim: &Claim) -> Result<Option<Box<Assignment>>, CallError> {
         let answer = self
-            .call(Method::POST, "/runner/v1/claim", json(claim)?)
+            .held(
+                Method::POST,
+                "/runner/v1/claim",
+                json(claim)?,
+                claim.wait_ms,
+            )
             .await?;
         if answer.status() == StatusCode::NO_CONTENT {
             return Ok(None);
@@ -89,7 +123,8 @@ impl RunnerApi {
     /// See [`CallError`].
     pub async fn renew(&self, task: TaskId, renew: &Renew) -> Result<Directive, CallError> {
         let path = format!("/runner/v1/tasks/{task}/renew");
-        read(self.call(Method::POST, &path, json(renew)?).await?).await
+        let answer = self.held(Method::POST, &path, json(renew)?, renew.wait_ms);
+        read(answer.await?).await
     }
 
     /// Stores output.
@@ -123,6 +158,30 @@ impl RunnerApi {
     }
 
     async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, CallError> {
+        self.held(method, path, body, 0).await
+    }
+
+    /// A call whose answer the server may hold back for a while. One that never answers is as good as
+    /// gone.
+    async fn held(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        wait_ms: u64,
+    ) -> Result<Response<Incoming>, CallError> {
+        let limit = PATIENCE + Duration::from_millis(wait_ms);
+        tokio::time::timeout(limit, self.ask(method, path, body))
+            .await
+            .map_err(|_| CallError::Unreachable(format!("no answer in {} s", limit.as_secs())))?
+    }
+
+    async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -220,6 +279,7 @@ async fn read<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, Call
 
 async fn refusal(answer: Response<Incoming>) -> CallError {
     let status = answer.status();
+    let retry_after = retry_after(&answer);
     let bytes = whole(answer).await.unwrap_or_default();
     let message = serde_json::from_slice::<serde_json::Value>(&bytes)
         .ok()
@@ -227,7 +287,16 @@ async fn refusal(answer: Response<Incoming>) -> CallError {
         .unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned());
     match status {
         StatusCode::CONFLICT => CallError::Stale(message),
-        StatusCode::SERVICE_UNAVAILABLE => CallError::Unreachable(message),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => CallError::Unavailable {
+            status: status.as_u16(),
+            message,
+            retry_after,
+        },
+        other if other.is_server_error() => CallError::Unavailable {
+            status: other.as_u16(),
+            message,
+            retry_after,
+        },
         other => CallError::Refused {
             status: other.as_u16(),
             message,
@@ -235,10 +304,18 @@ async fn refusal(answer: Response<Incoming>) -> CallError {
     }
 }
 
+/// What the header says, in seconds; a date in it is passed over.
+fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
+    let value = answer.headers().get(hyper::header::RETRY_AFTER)?;
+    let seconds = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
 async fn whole(answer: Response<Incoming>) -> Result<Bytes, CallError> {
     let body = http_body_util::Limited::new(answer.into_body(), ANSWER_MAX);
-    body.collect()
+    tokio::time::timeout(PATIENCE, body.collect())
         .await
+        .map_err(|_| CallError::Unreachable(String::from("the answer stopped half-way")))?
         .map(http_body_util::Collected::to_bytes)
         .map_err(lost)
 }

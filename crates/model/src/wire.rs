@@ -403,6 +403,9 @@ pub struct Assignment {
     pub spec: TaskSpec,
     /// Values to mask in everything that leaves the place; also in `spec` as variables.
     pub mask: Vec<String>,
+    /// What a person should know of the task before its first step: a line each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// `POST /runner/v1/tasks/{task}/events`: in order, at least once.
@@ -446,6 +449,15 @@ pub enum TaskEvent {
         reason: Option<String>,
         /// Milliseconds since 1970 UTC.
         at_ms: i64,
+    },
+    /// Output of a step, masked: short and UTF-8. Whatever is not goes the way of its own.
+    Output {
+        /// Its number.
+        step: u32,
+        /// Offset of the first byte in the step's masked output.
+        offset: u64,
+        /// The bytes.
+        text: String,
     },
     /// The last event of a task.
     Finished {

@@ -4,6 +4,7 @@
 //! Read [`executor`] (what a place is), then `relay` (a task from its claim to its end).
 
 pub mod agent_bin;
+mod backoff;
 pub mod executor;
 pub mod guard;
 pub mod mask;
@@ -14,22 +15,20 @@ mod uplink;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use capstan_client::{CallError, RunnerApi};
 use capstan_model::RunnerId;
 use capstan_model::plan;
 use capstan_model::wire::{Claim, PROTO};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
+use backoff::Backoff;
 use executor::Executor;
 pub use executor::host::HostExecutor;
 
 /// How long a claim may be held open by the server.
 const CLAIM_WAIT_MS: u64 = 20_000;
-/// Pause after a claim that could not be asked.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// What a runner is told.
 pub struct RunnerSettings {
@@ -101,25 +100,46 @@ impl Runner {
     }
 }
 
-/// Runs one task after another.
+/// Runs one task after another. While the place of the last one is freed the next one may begin; that of
+/// the one before it is free by then.
 async fn lane(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) -> Result<(), RunnerError> {
     let claim = Claim {
         proto: PROTO,
         runner: inner.settings.id,
         wait_ms: CLAIM_WAIT_MS,
     };
-    loop {
+    let mut backoff = Backoff::default();
+    let mut clearing: Option<JoinHandle<()>> = None;
+    let result = loop {
         let claimed = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            _ = stop.wait_for(|stop| *stop) => break Ok(()),
             claimed = inner.api.claim(&claim) => claimed,
         };
         match claimed {
-            Ok(Some(assignment)) => relay::run(&inner, *assignment, stop.clone()).await,
-            Ok(None) => {}
-            Err(CallError::Refused { message, .. }) => return Err(RunnerError::Refused(message)),
-            Err(CallError::Stale(_) | CallError::Unreachable(_)) => tokio::time::sleep(RETRY).await,
+            Ok(assignment) => {
+                backoff = Backoff::default();
+                let Some(assignment) = assignment else {
+                    continue;
+                };
+                let left = relay::run(&inner, *assignment, stop.clone()).await;
+                cleared(clearing.replace(tokio::spawn(left.clear()))).await;
+            }
+            Err(CallError::Refused { message, .. }) => break Err(RunnerError::Refused(message)),
+            Err(error) => tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break Ok(()),
+                () = backoff.wait(error.retry_after()) => {}
+            },
         }
+    };
+    cleared(clearing).await;
+    result
+}
+
+async fn cleared(clearing: Option<JoinHandle<()>>) {
+    if let Some(clearing) = clearing {
+        // One that panicked has left a place, which the sweep takes.
+        let _ = clearing.await;
     }
 }
 

@@ -51,7 +51,7 @@ impl Masker {
         masker
     }
 
-    /// Masks this value too, in streams made from now on.
+    /// Masks this value too, in streams made from now on, and in those told by [`MaskStream::mask_by`].
     pub fn add(&mut self, secret: &str) {
         self.patterns.extend(forms::of(secret));
         self.build();
@@ -149,6 +149,16 @@ impl MaskStream {
     /// be the beginning of a secret.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) {
         self.step(input, out, false);
+    }
+
+    /// From here on everything is masked by `masker`, what is held back included.
+    pub fn mask_by(&mut self, masker: &Masker) {
+        self.matcher.clone_from(&masker.matcher);
+    }
+
+    /// Bytes that are held back.
+    pub fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// The flow has ended: appends what was held back.

@@ -1,26 +1,39 @@
 //! A task from its claim to its end: place, agent, output. What comes from the agent is not believed
 //! before it is checked.
 
-use std::collections::HashMap;
+mod line;
+mod steps;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use capstan_client::CallError;
 use capstan_model::wire::{
-    AgentMessage, Assignment, Fetch, Frame, FrameReader, PROTO, PROTO_MIN, Renew, RunnerMessage,
-    STEP_ENVIRONMENT, STEP_FIRST, STEP_SPIN_UP, TaskEvent, Want,
+    AgentMessage, Assignment, Fetch, Frame, FrameReader, PROTO, PROTO_MIN, PinnedImage, Renew,
+    RunnerMessage, STEP_ENVIRONMENT, STEP_FIRST, STEP_SPIN_UP, TaskEvent, Want,
 };
 use capstan_model::{StepStatus, TaskOutcome};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::io::AsyncReadExt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::Inner;
+use crate::backoff::Backoff;
 use crate::executor::{AgentStream, Place, PlaceError, PlaceRequest, SpinUpLog};
-use crate::mask::{MaskStream, Masker};
-use crate::uplink::{Acknowledge, Claimed, Uplink, Wish, hear};
+use crate::mask::Masker;
+use crate::uplink::{Claimed, Output, Uplink, Wish, hear};
+use line::Line;
+use steps::{Masked, Steps};
+
+pub(crate) use line::Acks;
 
 /// How long the server may hold a renewal open.
 const RENEW_WAIT_MS: u64 = 10_000;
+/// The least time between two renewals.
+const RENEW_PAUSE: Duration = Duration::from_secs(1);
 /// What an agent has beyond its grace to end after a cancel.
 const CANCEL_SLACK: Duration = Duration::from_secs(5);
 /// How long to wait for the cause when an agent's stream has ended.
@@ -29,40 +42,85 @@ const CAUSE: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long an agent may take to say hello.
 const HELLO: Duration = Duration::from_secs(60);
+/// Bytes read from an agent at once.
+const READ: usize = 256 << 10;
 /// Sources go to the agent in frames of this size.
 const SOURCE_PART: usize = 256 << 10;
+/// What an agent may ask for in one task: more than one fetch a step makes no sense.
+const FETCHES_MAX: usize = 1024;
+/// Values an agent may want masked in one task, and their bytes: each makes every later byte dearer.
+const MASKS_MAX: usize = 256;
+const MASK_BYTES_MAX: usize = 64 << 10;
+/// The longest text of an agent that is kept: a step's title, a reason, a cause.
+const TEXT_MAX: usize = 4 << 10;
+
+/// What is left of a task when the server knows its end: an agent to be dismissed and a place to be
+/// freed.
+pub(crate) struct Leavings {
+    line: Option<Line>,
+    place: Option<Box<dyn Place>>,
+}
+
+impl Leavings {
+    /// Frees the place.
+    pub(crate) async fn clear(self) {
+        if let Some(line) = self.line {
+            line.goodbye(GOODBYE).await;
+        }
+        if let Some(place) = self.place {
+            place.stop().await;
+        }
+    }
+}
 
 /// Runs a task to its end, and tells the server.
 pub(crate) async fn run(
     inner: &Arc<Inner>,
     assignment: Assignment,
     mut stop: watch::Receiver<bool>,
-) {
+) -> Leavings {
     let claimed = Claimed {
         task: assignment.task,
         lease_epoch: assignment.lease_epoch,
     };
     let (wish, wishes) = watch::channel(Wish::Go);
-    let heartbeat = tokio::spawn(heartbeat(Arc::clone(inner), claimed, wish.clone()));
+    let heartbeat = AbortOnDrop(tokio::spawn(heartbeat(
+        Arc::clone(inner),
+        claimed,
+        wish.clone(),
+    )));
     let stopped = wish.clone();
-    let uplink = Uplink::open(Arc::clone(inner), claimed, wish);
-    let mut relay = Relay {
+    let acks = Arc::<Acks>::default();
+    let uplink = Uplink::open(Arc::clone(inner), claimed, wish, Arc::clone(&acks));
+    let relay = Relay {
         inner: Arc::clone(inner),
         masker: Masker::new(&assignment.mask),
         assignment,
         claimed,
         uplink,
-        steps: HashMap::new(),
-        events: Vec::new(),
+        acks,
+        steps: Steps::default(),
+        greeted: false,
+        transfer: None,
+        fetches: 0,
+        masks: (0, 0),
     };
     // The runner stops: whatever is under way ends with its place, and nobody is told.
-    let stopping = tokio::spawn(async move {
+    let stopping = AbortOnDrop(tokio::spawn(async move {
         let _ = stop.wait_for(|stop| *stop).await;
         hear(&stopped, Wish::Drop);
-    });
-    relay.run(wishes).await;
-    stopping.abort();
-    heartbeat.abort();
+    }));
+    let leavings = relay.run(wishes).await;
+    drop((stopping, heartbeat));
+    leavings
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Keeps the lease on a task of its own, so that a busy relay cannot lose it.
@@ -71,20 +129,26 @@ async fn heartbeat(inner: Arc<Inner>, claimed: Claimed, wish: watch::Sender<Wish
         lease_epoch: claimed.lease_epoch,
         wait_ms: RENEW_WAIT_MS,
     };
+    let mut backoff = Backoff::default();
     loop {
+        let asked = Instant::now();
         match inner.api.renew(claimed.task, &renew).await {
-            Ok(directive) if directive.want == Want::Cancel => {
-                hear(&wish, Wish::Cancel);
-                tokio::time::sleep(Duration::from_millis(RENEW_WAIT_MS)).await;
+            Ok(directive) => {
+                backoff = Backoff::default();
+                let pause = if directive.want == Want::Cancel {
+                    hear(&wish, Wish::Cancel);
+                    Duration::from_millis(RENEW_WAIT_MS)
+                } else {
+                    RENEW_PAUSE
+                };
+                // A server that answers at once is not asked at once again.
+                tokio::time::sleep_until(asked + pause).await;
             }
-            Ok(_) => {}
-            Err(capstan_client::CallError::Unreachable(_)) => {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Err(_) => {
+            Err(error) if error.is_final() => {
                 hear(&wish, Wish::Drop);
                 return;
             }
+            Err(error) => backoff.wait(error.retry_after()).await,
         }
     }
 }
@@ -95,92 +159,98 @@ struct Relay {
     claimed: Claimed,
     masker: Masker,
     uplink: Uplink,
-    steps: HashMap<u32, StepOutput>,
-    /// Events that wait for company, so that a short job needs few requests.
-    events: Vec<TaskEvent>,
-}
-
-/// Output of one step on its way through the mask.
-struct StepOutput {
-    mask: MaskStream,
-    /// Bytes that came from the agent.
-    taken: u64,
-    /// Bytes that went to the server.
-    given: u64,
-    open: bool,
+    acks: Arc<Acks>,
+    steps: Steps,
+    greeted: bool,
+    /// The transfer under way, if there is one.
+    transfer: Option<JoinHandle<()>>,
+    fetches: usize,
+    /// Values the agent wanted masked, and their bytes.
+    masks: (usize, usize),
 }
 
 /// How a task ended; `None` when nobody is to be told.
 type End = Option<TaskOutcome>;
 
 impl Relay {
-    async fn run(&mut self, mut wishes: watch::Receiver<Wish>) {
-        let mut place = None;
-        let outcome = tokio::select! {
-            outcome = self.spin_up(&mut place) => outcome,
+    async fn run(mut self, mut wishes: watch::Receiver<Wish>) -> Leavings {
+        let mut left = Leavings {
+            line: None,
+            place: None,
+        };
+        let spun_up = tokio::select! {
+            spun_up = self.spin_up(&mut left.place) => spun_up,
             wish = wished(&mut wishes, Wish::Go) => Err(canceled(wish)),
         };
-        let mut stream = None;
-        let end = match outcome {
-            Ok(opened) => {
-                let end = self
-                    .work(opened, &mut place, &mut wishes, &mut stream)
-                    .await;
-                if end.is_some() { end } else { None }
-            }
+        let end = match spun_up {
+            Ok(stream) => self.work(stream, &mut left, &mut wishes).await,
             Err(end) => end,
         };
         if let Some(outcome) = end {
-            self.finish_all().await;
-            self.events.push(TaskEvent::Finished {
-                outcome,
-                at_ms: now_ms(),
-            });
-            self.tell().await;
-            self.uplink.flush().await;
+            self.finish(outcome);
+            tokio::select! {
+                () = self.uplink.flush() => {}
+                // Only that the task is somebody else's ends the wait for a server that is away.
+                _ = wished(&mut wishes, Wish::Cancel) => {}
+            }
         }
-        if let Some(writer) = stream {
-            // An agent that does not read is not waited for: its place ends it.
-            let _ = tokio::time::timeout(GOODBYE, goodbye(&writer)).await;
+        left
+    }
+
+    /// Says how the task ended, after everything that is still held.
+    fn finish(&mut self, outcome: TaskOutcome) {
+        // Steps that the agent did not live to end. The server ends the steps themselves by the outcome
+        // of their task.
+        for (step, masked) in self.steps.cut_off() {
+            self.output(step, Some(masked));
         }
-        if let Some(place) = place {
-            place.stop().await;
-        }
+        let outcome = match outcome {
+            TaskOutcome::InfrastructureFail(cause) => {
+                TaskOutcome::InfrastructureFail(self.text(&cause))
+            }
+            other => other,
+        };
+        self.uplink.event(TaskEvent::Finished {
+            outcome,
+            at_ms: now_ms(),
+        });
     }
 
     // ------------------------------------------------------------ the place
 
     /// Prepares a place and starts the agent in it, as the step "Spin up environment".
     async fn spin_up(&mut self, slot: &mut Option<Box<dyn Place>>) -> Result<AgentStream, End> {
-        let name = String::from("Spin up environment");
-        self.events.push(TaskEvent::StepStarted {
-            step: STEP_SPIN_UP,
-            name,
-            at_ms: now_ms(),
-        });
+        self.steps.expect(&self.masker, [STEP_SPIN_UP]);
+        // A step that was made a line ago is there, and has not begun.
+        let _ = self.step_started(STEP_SPIN_UP, "Spin up environment", now_ms());
         match self.place(slot).await {
             Ok((stream, images)) => {
-                self.step_over(STEP_SPIN_UP, StepStatus::Success, None)
-                    .await;
-                self.events.push(TaskEvent::Started {
+                self.step_over(STEP_SPIN_UP, StepStatus::Success, None);
+                let images = images
+                    .into_iter()
+                    .map(|image| PinnedImage {
+                        // A reference may hold a variable of a context.
+                        reference: self.text(&image.reference),
+                        digest: image.digest,
+                    })
+                    .collect();
+                self.uplink.event(TaskEvent::Started {
                     at_ms: now_ms(),
                     images,
                 });
-                self.tell().await;
                 Ok(stream)
             }
             Err(error) => {
                 let why = error.to_string();
-                self.log(STEP_SPIN_UP, format!("{why}\n").as_bytes(), None)
-                    .await;
+                self.line(STEP_SPIN_UP, &why);
                 let (status, outcome) = match error {
                     PlaceError::Job(_) => (StepStatus::Failed, TaskOutcome::Failed),
                     PlaceError::Infrastructure(_) => {
-                        let outcome = TaskOutcome::InfrastructureFail(self.masker.mask_text(&why));
+                        let outcome = TaskOutcome::InfrastructureFail(why.clone());
                         (StepStatus::InfrastructureFail, outcome)
                     }
                 };
-                self.step_over(STEP_SPIN_UP, status, Some(why)).await;
+                self.step_over(STEP_SPIN_UP, status, Some(why));
                 Err(Some(outcome))
             }
         }
@@ -189,7 +259,7 @@ impl Relay {
     async fn place(
         &mut self,
         slot: &mut Option<Box<dyn Place>>,
-    ) -> Result<(AgentStream, Vec<capstan_model::wire::PinnedImage>), PlaceError> {
+    ) -> Result<(AgentStream, Vec<PinnedImage>), PlaceError> {
         let inner = Arc::clone(&self.inner);
         let executor = inner
             .executor(&self.assignment.executor)
@@ -211,15 +281,12 @@ impl Relay {
                 tokio::select! {
                     biased;
                     prepared = &mut preparing => break prepared,
-                    Some(line) = said.recv() => {
-                        self.log(STEP_SPIN_UP, format!("{line}\n").as_bytes(), None).await;
-                    }
+                    Some(line) = said.recv() => self.line(STEP_SPIN_UP, &line),
                 }
             }
         };
         while let Ok(line) = said.try_recv() {
-            self.log(STEP_SPIN_UP, format!("{line}\n").as_bytes(), None)
-                .await;
+            self.line(STEP_SPIN_UP, &line);
         }
         let place = slot.insert(prepared?);
         let stream = place.start().await?;
@@ -231,323 +298,265 @@ impl Relay {
     async fn work(
         &mut self,
         stream: AgentStream,
-        place: &mut Option<Box<dyn Place>>,
+        left: &mut Leavings,
         wishes: &mut watch::Receiver<Wish>,
-        slot: &mut Option<Writer>,
     ) -> End {
-        let writer: Writer = Arc::new(Mutex::new(stream.writer));
-        *slot = Some(Arc::clone(&writer));
-        let (acknowledge, mut acknowledged) = mpsc::unbounded_channel::<(u32, u64)>();
-        let back = Arc::clone(&writer);
-        let acknowledging = tokio::spawn(async move {
-            while let Some((step, offset)) = acknowledged.recv().await {
-                send(
-                    &back,
-                    &Frame::Runner(RunnerMessage::LogAcknowledged { step, offset }),
-                )
-                .await;
-            }
-        });
+        let line = left
+            .line
+            .insert(Line::open(stream.writer, Arc::clone(&self.acks)));
         let mut deadline = None;
         let mut known = Wish::Go;
         let mut reader = stream.reader;
         let mut frames = FrameReader::default();
-        let mut buffer = vec![0; 256 << 10];
-        let mut greeted = false;
-        let hello = tokio::time::Instant::now() + HELLO;
-        let end = loop {
-            let limit = deadline.or((!greeted).then_some(hello));
+        let mut buffer = vec![0; READ];
+        let hello = Instant::now() + HELLO;
+        loop {
+            let limit = deadline.or((!self.greeted).then_some(hello));
+            // What cannot be handed on is not read: the agent waits, and with it the job.
+            let read = async {
+                self.uplink.room().await;
+                reader.read(&mut buffer).await
+            };
             tokio::select! {
-                read = reader.read(&mut buffer) => {
-                    let count = match read {
-                        Ok(0) | Err(_) => break Some(lost(place).await),
-                        Ok(count) => count,
+                read = read => {
+                    let read = read.ok().and_then(|count| buffer.get(..count));
+                    let Some(bytes) = read.filter(|bytes| !bytes.is_empty()) else {
+                        return Some(lost(&mut left.place).await);
                     };
-                    frames.push(&buffer[..count]);
-                    match self.take(&mut frames, &writer, &acknowledge, &mut greeted).await {
-                        Ok(Some(outcome)) => break Some(outcome),
+                    frames.push(bytes);
+                    match self.take_all(&mut frames, line) {
+                        Ok(Some(outcome)) => return Some(outcome),
                         Ok(None) => {}
                         Err(why) => {
                             let why = format!("agent broke the protocol: {why}");
-                            break Some(TaskOutcome::InfrastructureFail(why));
+                            return Some(TaskOutcome::InfrastructureFail(why));
                         }
                     }
                 }
                 wish = wished(wishes, known) => {
                     if wish == Wish::Drop {
-                        break None;
+                        return None;
                     }
                     known = wish;
                     let grace_ms = self.inner.settings.cancel_grace_ms;
-                    let limit = Duration::from_millis(grace_ms) + CANCEL_SLACK;
-                    deadline = Some(tokio::time::Instant::now() + limit);
-                    // Not waited for: an agent that does not read is ended by the deadline.
-                    let writer = Arc::clone(&writer);
-                    tokio::spawn(async move {
-                        send(&writer, &Frame::Runner(RunnerMessage::Cancel { grace_ms })).await;
-                    });
+                    deadline = Some(Instant::now() + Duration::from_millis(grace_ms) + CANCEL_SLACK);
+                    line.say(RunnerMessage::Cancel { grace_ms });
                 }
                 () = sleep_until(limit) => {
-                    break Some(match deadline {
+                    return Some(match deadline {
                         Some(_) => TaskOutcome::Canceled,
                         None => TaskOutcome::InfrastructureFail(String::from("the agent did not say hello")),
                     });
                 }
             }
-        };
-        acknowledging.abort();
-        end
+        }
     }
 
     /// Takes every whole frame. `Some` is the end of the task.
-    async fn take(
+    fn take_all(
         &mut self,
         frames: &mut FrameReader,
-        writer: &Writer,
-        acknowledge: &mpsc::UnboundedSender<(u32, u64)>,
-        greeted: &mut bool,
+        line: &Line,
     ) -> Result<Option<TaskOutcome>, String> {
         while let Some(frame) = frames.next_frame().map_err(|error| error.to_string())? {
             match frame {
-                Frame::Agent(AgentMessage::Hello {
-                    proto,
-                    min,
-                    version: _,
-                }) => {
-                    if min > PROTO || proto < PROTO_MIN {
-                        return Err(format!(
-                            "it speaks versions {min} to {proto}, this is {PROTO}"
-                        ));
-                    }
-                    *greeted = true;
-                    let proto = proto.min(PROTO);
-                    send(writer, &Frame::Runner(RunnerMessage::Welcome { proto })).await;
-                    let spec = Box::new(std::mem::take(&mut self.assignment.spec));
-                    let steps = u32::try_from(spec.steps.len()).unwrap_or(u32::MAX);
-                    self.expect(steps);
-                    send(writer, &Frame::Runner(RunnerMessage::Task(spec))).await;
+                Frame::Agent(AgentMessage::Hello { proto, min, .. }) => {
+                    self.hello(proto, min, line)?;
                 }
-                _ if !*greeted => return Err(String::from("no hello")),
+                _ if !self.greeted => return Err(String::from("no hello")),
+                Frame::Agent(AgentMessage::Finished { outcome }) => return Ok(Some(outcome)),
+                Frame::Agent(message) => self.take(message, line)?,
                 Frame::Log {
                     step,
                     offset,
                     bytes,
                 } => {
-                    let known = self.output(step)?;
-                    if known.taken != offset {
-                        return Err(format!(
-                            "output of step {step} at {offset}, not {}",
-                            known.taken
-                        ));
-                    }
-                    let end = offset + bytes.len() as u64;
-                    known.taken = end;
-                    let to = Acknowledge {
-                        step,
-                        offset: end,
-                        to: acknowledge.clone(),
-                    };
-                    self.log(step, &bytes, Some(to)).await;
+                    let masked = self.steps.take(step, offset, &bytes)?;
+                    self.output(step, masked);
                 }
-                Frame::Agent(AgentMessage::StepStarted { step, name, at_ms }) => {
-                    self.output(step)?.open = true;
-                    let name = self.masker.mask_text(&name);
-                    self.events
-                        .push(TaskEvent::StepStarted { step, name, at_ms });
-                }
-                Frame::Agent(AgentMessage::StepFinished {
-                    step,
-                    status,
-                    exit_code,
-                    reason,
-                    at_ms,
-                }) => {
-                    self.output(step)?.open = false;
-                    self.rest(step).await;
-                    let reason = reason.map(|reason| self.masker.mask_text(&reason));
-                    self.events.push(TaskEvent::StepFinished {
-                        step,
-                        status,
-                        exit_code,
-                        reason,
-                        at_ms,
-                    });
-                    self.tell().await;
-                }
-                Frame::Agent(AgentMessage::Fetch {
-                    transfer,
-                    what: Fetch::Source,
-                }) => {
-                    let (inner, claimed) = (Arc::clone(&self.inner), self.claimed);
-                    tokio::spawn(transfer_source(
-                        inner,
-                        claimed,
-                        Arc::clone(writer),
-                        transfer,
-                    ));
-                }
-                Frame::Agent(AgentMessage::Mask { value }) => self.masker.add(&value),
-                Frame::Agent(AgentMessage::Finished { outcome }) => return Ok(Some(outcome)),
                 Frame::Runner(_) | Frame::Blob { .. } => {
                     return Err(String::from("a frame that agents do not send"));
                 }
             }
         }
-        // The agent is busy now, so this is the time to say what it did.
-        self.tell().await;
         Ok(None)
     }
 
-    /// Only these steps may be spoken of.
-    fn expect(&mut self, steps: u32) {
-        self.steps.reserve(steps as usize + 1);
-        for step in (STEP_FIRST..STEP_FIRST.saturating_add(steps)).chain([STEP_ENVIRONMENT]) {
-            self.steps.insert(step, StepOutput::of(&self.masker));
+    fn take(&mut self, message: AgentMessage, line: &Line) -> Result<(), String> {
+        match message {
+            AgentMessage::StepStarted { step, name, at_ms } => {
+                self.step_started(step, &name, at_ms)?;
+                if step == STEP_ENVIRONMENT {
+                    for note in std::mem::take(&mut self.assignment.notes) {
+                        self.line(step, &note);
+                    }
+                }
+            }
+            AgentMessage::StepFinished {
+                step,
+                status,
+                exit_code,
+                reason,
+                at_ms,
+            } => {
+                let rest = self.steps.end(step)?;
+                self.output(step, rest);
+                let reason = reason.map(|reason| self.text(&reason));
+                self.uplink.event(TaskEvent::StepFinished {
+                    step,
+                    status,
+                    exit_code,
+                    reason,
+                    at_ms,
+                });
+            }
+            AgentMessage::Fetch { transfer, what } => self.fetch(transfer, what, line)?,
+            AgentMessage::Mask { value } => self.mask(&value)?,
+            // Taken by the caller.
+            AgentMessage::Hello { .. } | AgentMessage::Finished { .. } => {}
         }
+        Ok(())
     }
 
-    fn output(&mut self, step: u32) -> Result<&mut StepOutput, String> {
+    fn hello(&mut self, proto: u32, min: u32, line: &Line) -> Result<(), String> {
+        if self.greeted {
+            return Err(String::from("a second hello"));
+        }
+        if min > PROTO || proto < PROTO_MIN {
+            return Err(format!(
+                "it speaks versions {min} to {proto}, this is {PROTO}"
+            ));
+        }
+        self.greeted = true;
+        line.say(RunnerMessage::Welcome {
+            proto: proto.min(PROTO),
+        });
+        let spec = Box::new(std::mem::take(&mut self.assignment.spec));
+        let count = u32::try_from(spec.steps.len()).unwrap_or(u32::MAX);
+        let configured = STEP_FIRST..STEP_FIRST.saturating_add(count);
         self.steps
-            .get_mut(&step)
-            .ok_or_else(|| format!("there is no step {step}"))
+            .expect(&self.masker, configured.chain([STEP_ENVIRONMENT]));
+        line.say(RunnerMessage::Task(spec));
+        Ok(())
+    }
+
+    /// One transfer at a time, and not for ever.
+    fn fetch(&mut self, transfer: u32, what: Fetch, line: &Line) -> Result<(), String> {
+        self.fetches += 1;
+        if self.fetches > FETCHES_MAX {
+            return Err(format!("it fetched more than {FETCHES_MAX} times"));
+        }
+        if self.transfer.as_ref().is_some_and(|old| !old.is_finished()) {
+            let error = Some(String::from("another transfer is still under way"));
+            line.say(RunnerMessage::TransferDone { transfer, error });
+            return Ok(());
+        }
+        let Fetch::Source = what;
+        let (inner, claimed) = (Arc::clone(&self.inner), self.claimed);
+        let parts = line.parts();
+        self.transfer = Some(tokio::spawn(async move {
+            let error = send_source(&inner, claimed, &parts, transfer).await.err();
+            let error = error.map(|error| error.to_string());
+            let done = Frame::Runner(RunnerMessage::TransferDone { transfer, error });
+            // An agent that is gone needs no word.
+            let _ = parts.send(done).await;
+        }));
+        Ok(())
+    }
+
+    fn mask(&mut self, value: &str) -> Result<(), String> {
+        self.masks.0 += 1;
+        self.masks.1 = self.masks.1.saturating_add(value.len());
+        if self.masks.0 > MASKS_MAX || self.masks.1 > MASK_BYTES_MAX {
+            return Err(format!(
+                "it wants more than {MASKS_MAX} values or {MASK_BYTES_MAX} bytes masked"
+            ));
+        }
+        self.masker.add(value);
+        self.steps.mask_by(&self.masker);
+        Ok(())
     }
 
     // ------------------------------------------------------------ the server
 
-    /// Sends the events that wait.
-    async fn tell(&mut self) {
-        for event in std::mem::take(&mut self.events) {
-            self.uplink.event(event).await;
-        }
+    fn step_started(&mut self, step: u32, name: &str, at_ms: i64) -> Result<(), String> {
+        self.steps.begin(step)?;
+        let name = self.text(name);
+        self.uplink
+            .event(TaskEvent::StepStarted { step, name, at_ms });
+        Ok(())
     }
 
-    /// Masks output and sends it on. Events before it go first.
-    async fn log(&mut self, step: u32, bytes: &[u8], mut stored: Option<Acknowledge>) {
-        self.tell().await;
-        let masker = &self.masker;
-        let output = self
-            .steps
-            .entry(step)
-            .or_insert_with(|| StepOutput::of(masker));
-        let mut masked = Vec::with_capacity(bytes.len() + 64);
-        output.mask.push(bytes, &mut masked);
-        let (offset, size) = (output.given, masked.len() as u64);
-        output.given += size;
-        if size > 0 {
-            self.uplink
-                .log(step, offset, Bytes::from(masked), stored.take())
-                .await;
-        } else if let Some(stored) = stored {
-            // All of it is held back as the possible start of a secret; the agent may go on.
-            let _ = stored.to.send((stored.step, stored.offset));
-        }
-    }
-
-    /// Sends what the mask held back.
-    async fn rest(&mut self, step: u32) {
-        let Some(output) = self.steps.get_mut(&step) else {
-            return;
-        };
-        let mut masked = Vec::new();
-        output.mask.finish(&mut masked);
-        let offset = output.given;
-        output.given += masked.len() as u64;
-        if !masked.is_empty() {
-            self.tell().await;
-            self.uplink
-                .log(step, offset, Bytes::from(masked), None)
-                .await;
-        }
-    }
-
-    async fn step_over(&mut self, step: u32, status: StepStatus, reason: Option<String>) {
-        self.rest(step).await;
-        let reason = reason.map(|reason| self.masker.mask_text(&reason));
-        let exit_code = None;
-        self.events.push(TaskEvent::StepFinished {
+    fn step_over(&mut self, step: u32, status: StepStatus, reason: Option<String>) {
+        let rest = self.steps.end(step).ok().flatten();
+        self.output(step, rest);
+        let reason = reason.map(|reason| self.text(&reason));
+        self.uplink.event(TaskEvent::StepFinished {
             step,
             status,
-            exit_code,
+            exit_code: None,
             reason,
             at_ms: now_ms(),
         });
     }
 
-    /// Output of steps that the agent did not live to end. The server ends the steps themselves by the
-    /// outcome of their task.
-    async fn finish_all(&mut self) {
-        let open: Vec<u32> = self
-            .steps
-            .iter()
-            .filter(|(_, output)| output.open)
-            .map(|(step, _)| *step)
-            .collect();
-        for step in open {
-            self.rest(step).await;
-        }
+    /// A line of ours in a step that runs.
+    fn line(&mut self, step: u32, text: &str) {
+        // A step that is over takes no more lines.
+        let masked = self.steps.insert(step, &format!("{text}\n"));
+        self.output(step, masked.ok().flatten());
     }
-}
 
-impl StepOutput {
-    fn of(masker: &Masker) -> Self {
-        Self {
-            mask: masker.stream(),
-            taken: 0,
-            given: 0,
-            open: false,
-        }
+    fn output(&self, step: u32, masked: Option<Masked>) {
+        let Some(Masked {
+            offset,
+            bytes,
+            taken,
+        }) = masked
+        else {
+            return;
+        };
+        self.uplink.output(Output {
+            step,
+            offset,
+            bytes,
+            taken,
+        });
     }
-}
 
-type Writer = Arc<Mutex<std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>>>;
-
-async fn send(writer: &Writer, frame: &Frame) {
-    let mut bytes = Vec::new();
-    frame.encode(&mut bytes);
-    let mut writer = writer.lock().await;
-    // An agent that is gone is noticed where its stream is read.
-    let _ = writer.write_all(&bytes).await;
-    let _ = writer.flush().await;
-}
-
-async fn goodbye(writer: &Writer) {
-    send(writer, &Frame::Runner(RunnerMessage::Goodbye)).await;
-    // Ends the agent's input, also where dropping a writer does not.
-    let _ = writer.lock().await.shutdown().await;
-}
-
-async fn transfer_source(inner: Arc<Inner>, claimed: Claimed, writer: Writer, transfer: u32) {
-    let error = match send_source(&inner, claimed, &writer, transfer).await {
-        Ok(()) => None,
-        Err(error) => Some(error.to_string()),
-    };
-    send(
-        &writer,
-        &Frame::Runner(RunnerMessage::TransferDone { transfer, error }),
-    )
-    .await;
+    /// A text as it may be stored: masked as a whole, then cut.
+    fn text(&self, text: &str) -> String {
+        let mut text = self.masker.mask_text(text);
+        if text.len() > TEXT_MAX {
+            let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at));
+            text.truncate(end.unwrap_or(0));
+            text.push('…');
+        }
+        text
+    }
 }
 
 async fn send_source(
     inner: &Inner,
     claimed: Claimed,
-    writer: &Writer,
+    parts: &mpsc::Sender<Frame>,
     transfer: u32,
-) -> Result<(), capstan_client::CallError> {
+) -> Result<(), CallError> {
     let mut source = inner.api.source(claimed.task, claimed.lease_epoch).await?;
     let mut offset = 0;
     while let Some(bytes) = source.next().await? {
         for part in bytes.chunks(SOURCE_PART) {
-            send(
-                writer,
-                &Frame::Blob {
-                    transfer,
-                    offset,
-                    bytes: part.to_vec(),
-                },
-            )
-            .await;
+            let bytes = part.to_vec();
+            let frame = Frame::Blob {
+                transfer,
+                offset,
+                bytes,
+            };
             offset += part.len() as u64;
+            if parts.send(frame).await.is_err() {
+                // Nobody is left to read it.
+                return Ok(());
+            }
         }
     }
     Ok(())
@@ -580,7 +589,7 @@ async fn lost(place: &mut Option<Box<dyn Place>>) -> TaskOutcome {
     TaskOutcome::InfrastructureFail(cause)
 }
 
-async fn sleep_until(limit: Option<tokio::time::Instant>) {
+async fn sleep_until(limit: Option<Instant>) {
     match limit {
         Some(limit) => tokio::time::sleep_until(limit).await,
         None => std::future::pending().await,

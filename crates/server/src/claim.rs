@@ -153,11 +153,28 @@ impl Inner {
                 max_run_time_ms: self.settings.max_run_time_ms,
             },
             mask,
+            notes: self.notes(job),
         })
     }
 
+    /// What the log of a job says of the contexts that are not here.
+    fn notes(&self, job: &Job) -> Vec<String> {
+        let known = &self.settings.contexts;
+        let missing = job
+            .contexts
+            .iter()
+            .filter(|name| !known.contains_key(*name));
+        missing
+            .map(|name| {
+                format!(
+                    "Warning: the context {name} is not given; the job runs without its variables"
+                )
+            })
+            .collect()
+    }
+
     /// Variables of the project, then of the job's contexts, and the values to mask. A context that is
-    /// not there is passed over: `run` has warned of it before.
+    /// not there is passed over, and warned of in the job's log.
     fn secrets(&self, job: &Job) -> (Vec<TaskVar>, Vec<String>) {
         let contexts = job
             .contexts

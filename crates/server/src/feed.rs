@@ -142,6 +142,11 @@ impl Feed {
         }
     }
 
+    /// The position of the newest update.
+    pub(crate) fn position(&self) -> u64 {
+        *self.last.borrow()
+    }
+
     /// Ends every wait.
     pub(crate) fn close(&self) {
         self.lock().closed = true;

@@ -182,6 +182,11 @@ impl Server {
         live.feed.follow(&self.inner.store, after_seq).await
     }
 
+    /// The position of the newest update.
+    pub fn position(&self, pipeline: PipelineId) -> Result<u64, ApplyError> {
+        Ok(self.inner.live(pipeline)?.feed.position())
+    }
+
     /// At most `max` bytes of a step's output from `offset`; fewer only where it ends for now.
     pub fn output(
         &self,

@@ -64,6 +64,7 @@ impl From<ApplyError> for Refusal {
         let status = match &error {
             ApplyError::UnknownPipeline(_) => StatusCode::NOT_FOUND,
             ApplyError::Illegal(_) => StatusCode::CONFLICT,
+            ApplyError::Store(StoreError::LogGap { .. }) => StatusCode::CONFLICT,
             ApplyError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, error.to_string())
@@ -272,6 +273,12 @@ impl Inner {
                     at_ms,
                 };
                 self.step_finished(live, task, end).await
+            }
+            TaskEvent::Output { step, offset, text } => {
+                let logs = self.store.logs();
+                let stored = logs.append(task, step, offset, text.as_bytes())?;
+                live.feed.output(now_ms(), task, step, stored);
+                Ok(())
             }
             TaskEvent::Finished { outcome, at_ms: _ } => {
                 self.apply(

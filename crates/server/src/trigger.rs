@@ -51,7 +51,8 @@ impl Inner {
             .await
             .map_err(TriggerError::Config)?;
         let sources = Sources::new(path.clone(), text);
-        let (trigger, sources, compiled) = compile(trigger, sources).await?;
+        // Other tasks of this thread are moved away meanwhile, so that a large config delays nobody.
+        let compiled = tokio::task::block_in_place(|| capstan_config::compile(&sources, &trigger));
         let (plan, diagnostics) = match compiled {
             Compiled::Done { plan, diagnostics } => (plan, diagnostics),
             Compiled::Missing(orbs) => return Err(TriggerError::Missing(orbs)),
@@ -117,17 +118,14 @@ impl Inner {
     }
 
     pub(crate) async fn put_plan(&self, plan: &Arc<Plan>) -> Result<Digest, TriggerError> {
-        let (store, plan) = (self.store.clone(), Arc::clone(plan));
-        let put = tokio::task::spawn_blocking(move || {
-            let json = serde_json::to_vec(&*plan)
+        tokio::task::block_in_place(|| {
+            let json = serde_json::to_vec(&**plan)
                 .map_err(|error| TriggerError::Internal(error.to_string()))?;
-            store
+            self.store
                 .blobs()
                 .put(&json)
                 .map_err(|error| TriggerError::Apply(error.into()))
-        });
-        put.await
-            .map_err(|error| TriggerError::Internal(error.to_string()))?
+        })
     }
 
     /// Pins the sources, if a job that takes part checks them out.
@@ -188,18 +186,6 @@ fn located(sources: &Sources, diagnostic: &Diagnostic) -> String {
     };
     let (line, column) = line_column(&file.text, diagnostic.span.start);
     format!("{}:{line}:{column}: {}", file.name, diagnostic.message)
-}
-
-async fn compile(
-    trigger: Trigger,
-    sources: Sources,
-) -> Result<(Trigger, Sources, Compiled), TriggerError> {
-    tokio::task::spawn_blocking(move || {
-        let compiled = capstan_config::compile(&sources, &trigger);
-        (trigger, sources, compiled)
-    })
-    .await
-    .map_err(|error| TriggerError::Internal(error.to_string()))
 }
 
 fn checks_out(plan: &Plan) -> bool {

@@ -36,13 +36,15 @@ pub(crate) async fn connect(file: &Path, fresh: bool) -> Result<AnyConnection, S
     // A run directory commits with NORMAL: in WAL mode a killed process loses nothing it was answered,
     // because the pages are in the system's cache. Only a loss of power may take the last moments of a
     // run on a laptop, which then are of no use to anybody. A database that is only being made is not
-    // synced at all: before its first answer there is nothing to lose.
+    // synced at all: before its first answer there is nothing to lose. What a savepoint needs to be undone
+    // stays in memory, and the log of writes may grow to 16 MiB before it is worked into the database.
     let setup = if fresh {
         "PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; PRAGMA busy_timeout=5000; \
-         PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF;"
+         PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; \
+         PRAGMA wal_autocheckpoint=4000;"
     } else {
         "PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; \
-         PRAGMA trusted_schema=OFF;"
+         PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;"
     };
     sqlx::raw_sql(setup)
         .execute(&mut connection)

@@ -5,6 +5,7 @@
 //! proves. An event goes in with the rows it touched and the effects it asked for as one [`Unit`].
 
 pub mod blobs;
+mod bulk;
 mod db;
 mod error;
 pub mod logs;

@@ -1,16 +1,19 @@
 //! One task writes. Units that wait share a commit, each in a savepoint of its own; each is answered
 //! after the commit.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capstan_engine::event::Timer;
 use capstan_engine::{Effect, Row, TaskState};
-use capstan_model::{PipelineId, StepStatus};
+use capstan_model::StepStatus;
 use serde::Serialize;
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bulk::Value::{MaybeNumber, MaybeText, Number, Text};
+use crate::bulk::{self, Statement};
 use crate::db::{BEGIN_WRITE, close, database};
 use crate::error::StoreError;
 use crate::unit::{Committed, Telemetry, Unit};
@@ -19,6 +22,52 @@ use crate::unit::{Committed, Telemetry, Unit};
 const BATCH: usize = 256;
 /// How long telemetry waits for company.
 const LINGER: Duration = Duration::from_millis(20);
+
+const PIPELINES: Statement = Statement {
+    before: "INSERT INTO pipelines (id, number, state, created_at_ms, json) VALUES",
+    after: " ON CONFLICT (id) DO UPDATE SET state = excluded.state, json = excluded.json",
+    what: "storing a pipeline",
+};
+const WORKFLOWS: Statement = Statement {
+    before: "INSERT INTO workflows (id, pipeline, ordinal, status, json) VALUES",
+    after: " ON CONFLICT (id) DO UPDATE SET status = excluded.status, json = excluded.json",
+    what: "storing workflows",
+};
+const JOBS: Statement = Statement {
+    before: "INSERT INTO jobs (workflow, id, pipeline, ordinal, status, json) VALUES",
+    after: " ON CONFLICT (workflow, id) DO UPDATE SET status = excluded.status, \
+            json = excluded.json",
+    what: "storing jobs",
+};
+const TASKS: Statement = Statement {
+    before: "INSERT INTO tasks (id, pipeline, workflow, state, json) VALUES",
+    after: " ON CONFLICT (id) DO UPDATE SET state = excluded.state, json = excluded.json",
+    what: "storing tasks",
+};
+const STEPS: Statement = Statement {
+    before: "INSERT INTO steps (task, step, name, status, exit_code, reason, started_at_ms, \
+             ended_at_ms, log_bytes) VALUES",
+    after: " ON CONFLICT (task, step) DO UPDATE SET name = excluded.name, \
+            status = excluded.status, exit_code = excluded.exit_code, reason = excluded.reason, \
+            started_at_ms = excluded.started_at_ms, ended_at_ms = excluded.ended_at_ms, \
+            log_bytes = excluded.log_bytes",
+    what: "storing steps",
+};
+const UPDATES: Statement = Statement {
+    before: "INSERT INTO updates (pipeline, seq, json) VALUES",
+    after: " ON CONFLICT (pipeline, seq) DO UPDATE SET json = excluded.json",
+    what: "storing updates",
+};
+const OUTBOX_DONE: Statement = Statement {
+    before: "UPDATE outbox SET done = 1 WHERE (id) IN (VALUES",
+    after: ")",
+    what: "closing outbox entries",
+};
+const TIMERS_DONE: Statement = Statement {
+    before: "DELETE FROM timers WHERE (task) IN (VALUES",
+    after: ")",
+    what: "removing timers",
+};
 
 pub(crate) enum Command {
     Unit(Box<Unit>, oneshot::Sender<Result<Committed, StoreError>>),
@@ -179,7 +228,7 @@ async fn write(
 }
 
 async fn execute(connection: &mut AnyConnection, sql: &'static str) -> Result<(), StoreError> {
-    sqlx::query(sql)
+    sqlx::raw_sql(sql)
         .execute(connection)
         .await
         .map_err(database(sql))?;
@@ -193,10 +242,12 @@ async fn savepoint(
 ) -> Result<Result<Committed, StoreError>, StoreError> {
     execute(connection, "SAVEPOINT unit").await?;
     let result = store_unit(connection, unit).await;
-    if result.is_err() {
-        execute(connection, "ROLLBACK TO SAVEPOINT unit").await?;
-    }
-    execute(connection, "RELEASE SAVEPOINT unit").await?;
+    let end = if result.is_err() {
+        "ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit"
+    } else {
+        "RELEASE SAVEPOINT unit"
+    };
+    execute(connection, end).await?;
     Ok(result)
 }
 
@@ -221,9 +272,7 @@ async fn store_unit(c: &mut AnyConnection, unit: &Unit) -> Result<Committed, Sto
             expected: unit.expected_version,
         });
     }
-    for row in &unit.rows {
-        store_row(c, unit.pipeline, &pipeline, row).await?;
-    }
+    store_rows(c, &pipeline, &unit.rows).await?;
     let mut numbers = Vec::new();
     for job in &unit.number {
         numbers.push((*job, number(c, &unit.project, &job.to_string()).await?));
@@ -253,63 +302,47 @@ async fn store_unit(c: &mut AnyConnection, unit: &Unit) -> Result<Committed, Sto
     Ok(Committed { numbers, outbox })
 }
 
-async fn store_row(
-    c: &mut AnyConnection,
-    owner: PipelineId,
-    pipeline: &str,
-    row: &Row,
-) -> Result<(), StoreError> {
-    let query = match row {
-        Row::Pipeline(row) => sqlx::query(
-            "INSERT INTO pipelines (id, number, state, created_at_ms, json) \
-             VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, json = excluded.json",
-        )
-        .bind(owner.to_string())
-        .bind(big(row.number))
-        .bind(word(&row.state)?)
-        .bind(row.created_at_ms),
-        Row::Workflow(row) => sqlx::query(
-            "INSERT INTO workflows (id, pipeline, ordinal, status, json) \
-             VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (id) DO UPDATE SET status = excluded.status, json = excluded.json",
-        )
-        .bind(row.id.to_string())
-        .bind(pipeline.to_owned())
-        .bind(i64::from(row.ordinal))
-        .bind(word(&row.status)?),
-        Row::Job(row) => sqlx::query(
-            "INSERT INTO jobs (workflow, id, pipeline, ordinal, status, json) \
-             VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (workflow, id) DO UPDATE SET status = excluded.status, \
-             json = excluded.json",
-        )
-        .bind(row.workflow.to_string())
-        .bind(row.id.to_string())
-        .bind(pipeline.to_owned())
-        .bind(i64::from(row.ordinal))
-        .bind(word(&row.status)?),
-        Row::Task(row) => sqlx::query(
-            "INSERT INTO tasks (id, pipeline, workflow, state, json) \
-             VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, json = excluded.json",
-        )
-        .bind(row.id.to_string())
-        .bind(pipeline.to_owned())
-        .bind(row.workflow.to_string())
-        .bind(match row.state {
-            TaskState::Queued { .. } => "queued",
-            TaskState::Claimed { .. } => "claimed",
-            TaskState::Running { .. } => "running",
-            TaskState::Finished { .. } => "finished",
-        }),
-    };
-    query
-        .bind(json(row)?)
-        .execute(c)
-        .await
-        .map_err(database("storing a row"))?;
-    Ok(())
+async fn store_rows(c: &mut AnyConnection, owner: &str, rows: &[Row]) -> Result<(), StoreError> {
+    let (mut pipelines, mut workflows, mut jobs, mut tasks) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for row in rows {
+        let json = json(row)?;
+        match row {
+            Row::Pipeline(row) => pipelines.push([
+                Text(owner.to_owned()),
+                Number(big(row.number)),
+                Text(word(&row.state)?),
+                Number(row.created_at_ms),
+                Text(json),
+            ]),
+            Row::Workflow(row) => workflows.push([
+                Text(row.id.to_string()),
+                Text(owner.to_owned()),
+                Number(i64::from(row.ordinal)),
+                Text(word(&row.status)?),
+                Text(json),
+            ]),
+            Row::Job(row) => jobs.push([
+                Text(row.workflow.to_string()),
+                Text(row.id.to_string()),
+                Text(owner.to_owned()),
+                Number(i64::from(row.ordinal)),
+                Text(word(&row.status)?),
+                Text(json),
+            ]),
+            Row::Task(row) => tasks.push([
+                Text(row.id.to_string()),
+                Text(owner.to_owned()),
+                Text(row.workflow.to_string()),
+                Text(state_word(&row.state).to_owned()),
+                Text(json),
+            ]),
+        }
+    }
+    bulk::run(c, &PIPELINES, pipelines).await?;
+    bulk::run(c, &WORKFLOWS, workflows).await?;
+    bulk::run(c, &JOBS, jobs).await?;
+    bulk::run(c, &TASKS, tasks).await
 }
 
 /// The number of a job: the next one of its project, or the one it has.
@@ -354,48 +387,47 @@ async fn store_timer(
 }
 
 async fn telemetry(c: &mut AnyConnection, items: Vec<Telemetry>) -> Result<(), StoreError> {
+    let mut steps = BTreeMap::new();
+    let (mut updates, mut outbox, mut timers) = (Vec::new(), Vec::new(), Vec::new());
     for item in items {
         match item {
-            Telemetry::Step(step) => sqlx::query(
-                "INSERT INTO steps (task, step, name, status, exit_code, reason, started_at_ms, \
-                 ended_at_ms, log_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
-                 ON CONFLICT (task, step) DO UPDATE SET name = excluded.name, \
-                 status = excluded.status, exit_code = excluded.exit_code, \
-                 reason = excluded.reason, started_at_ms = excluded.started_at_ms, \
-                 ended_at_ms = excluded.ended_at_ms, log_bytes = excluded.log_bytes",
-            )
-            .bind(step.task.to_string())
-            .bind(i64::from(step.step))
-            .bind(step.name)
-            .bind(status_word(step.status))
-            .bind(step.exit_code.map(i64::from))
-            .bind(step.reason)
-            .bind(step.started_at_ms)
-            .bind(step.ended_at_ms)
-            .bind(big(step.log_bytes)),
+            // Of a step the last word counts.
+            Telemetry::Step(step) => drop(steps.insert((step.task, step.step), step)),
             Telemetry::Update {
                 pipeline,
                 seq,
                 json,
-            } => sqlx::query(
-                "INSERT INTO updates (pipeline, seq, json) VALUES ($1, $2, $3) \
-                 ON CONFLICT (pipeline, seq) DO UPDATE SET json = excluded.json",
-            )
-            .bind(pipeline.to_string())
-            .bind(big(seq))
-            .bind(json),
-            Telemetry::OutboxDone(id) => {
-                sqlx::query("UPDATE outbox SET done = 1 WHERE id = $1").bind(id)
-            }
-            Telemetry::TimersDone(task) => {
-                sqlx::query("DELETE FROM timers WHERE task = $1").bind(task.to_string())
-            }
+            } => updates.push([Text(pipeline.to_string()), Number(big(seq)), Text(json)]),
+            Telemetry::OutboxDone(id) => outbox.push([Text(id)]),
+            Telemetry::TimersDone(task) => timers.push([Text(task.to_string())]),
         }
-        .execute(&mut *c)
-        .await
-        .map_err(database("storing telemetry"))?;
     }
-    Ok(())
+    let steps = steps.into_values().map(|step| {
+        [
+            Text(step.task.to_string()),
+            Number(i64::from(step.step)),
+            Text(step.name),
+            Text(status_word(step.status).to_owned()),
+            MaybeNumber(step.exit_code.map(i64::from)),
+            MaybeText(step.reason),
+            Number(step.started_at_ms),
+            MaybeNumber(step.ended_at_ms),
+            Number(big(step.log_bytes)),
+        ]
+    });
+    bulk::run(c, &STEPS, steps.collect()).await?;
+    bulk::run(c, &UPDATES, updates).await?;
+    bulk::run(c, &OUTBOX_DONE, outbox).await?;
+    bulk::run(c, &TIMERS_DONE, timers).await
+}
+
+fn state_word(state: &TaskState) -> &'static str {
+    match state {
+        TaskState::Queued { .. } => "queued",
+        TaskState::Claimed { .. } => "claimed",
+        TaskState::Running { .. } => "running",
+        TaskState::Finished { .. } => "finished",
+    }
 }
 
 pub(crate) fn status_word(status: StepStatus) -> &'static str {

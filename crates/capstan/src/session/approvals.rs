@@ -141,8 +141,8 @@ impl Approvals {
         for job in waiting(board) {
             let workflow = board.workflow_name(job.workflow);
             lines.push_str(&format!(
-                "on hold: {} in workflow {workflow} waits for an approval\n  help: --approve {} gives it, --approve-all gives every one\n",
-                job.name, job.name
+                "on hold: {} in workflow {workflow} waits for an approval\n  help: capstan approve {name} lets this run go on\n  help: --approve {name} gives it from the start, --approve-all gives every one\n",
+                job.name, name = job.name
             ));
         }
         lines

@@ -206,15 +206,20 @@ impl Place for HostPlace {
 
     fn stop(mut self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            let mut in_order = false;
             if let Some(mut child) = self.child.take() {
                 // Its stream is closed by now; an agent in order leaves at once.
-                if tokio::time::timeout(LEAVE, child.wait()).await.is_err() {
-                    let _ = child.kill().await;
+                match tokio::time::timeout(LEAVE, child.wait()).await {
+                    // It says so only after the kernel has told it that no child is left.
+                    Ok(status) => in_order = status.is_ok_and(|status| status.success()),
+                    Err(_) => drop(child.kill().await),
                 }
             }
             let (root, cookie) = (self.root.clone(), self.cookie.clone());
             let removal = tokio::task::spawn_blocking(move || {
-                kill_strays(&cookie);
+                if !in_order {
+                    kill_strays(&cookie);
+                }
                 remove(&root);
             });
             let mut removals = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
