@@ -114,6 +114,8 @@ impl<'a> Extractor<'a> {
         if long_name.is_some() || long_target.is_some() {
             return Err(refuse("a long name for nothing", Path::new("")));
         }
+        // To the end: whoever sends may have something to say after the last file.
+        io::copy(&mut archive.into_inner(), &mut io::sink())?;
         // Last, so that nothing above could be written through one.
         for link in std::mem::take(&mut self.links) {
             let folder = self.enter(&link.folders)?;
