@@ -13,7 +13,20 @@ pub(crate) use linux::{Handle, children, look, pipe, signal, widen};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{Handle, children, look, pipe, signal, widen};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, getpgid, getppid, setpgid, setsid};
+
+/// Makes this process the leader of a session that has no terminal. What it starts has none either, and
+/// as no leader cannot get one.
+pub(crate) fn leave_terminal() {
+    if setsid().is_ok() {
+        return;
+    }
+    // The leader of a group cannot do that; a member of its parent's group can. Where the parent is in
+    // another session, as outside a container, this one is its own already.
+    if let Some(Ok(group)) = getppid().map(|parent| getpgid(Some(parent))) {
+        let _ = setpgid(None, Some(group)).and_then(|()| setsid());
+    }
+}
 
 /// A process as it was at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! else still holds its output.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -68,8 +69,12 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(write.try_clone()?)
             .stderr(write);
-        // The terminal of whoever runs Capstan is none of the job's business.
-        capstan_sys::in_own_session(&mut command, user.cloned());
+        match user {
+            Some(ids) => capstan_sys::run_as(&mut command, ids.clone()),
+            // In the agent's own session a group is all that is needed, and it keeps the cheap way of
+            // starting: a session of its own would cost a fifth of a short step.
+            None => drop(command.process_group(0)),
+        }
         let child = reaper::spawn(&mut command)?;
         // Our ends of the pipe go with the command, so that the pipe can end.
         drop(command);

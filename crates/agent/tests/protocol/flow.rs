@@ -146,11 +146,12 @@ fn steps_find_no_terminal() {
     unlockpt(&pty).unwrap();
     let terminal = ptsname(&pty, Vec::new()).unwrap().into_string().unwrap();
     let place = tempfile::tempdir().unwrap();
-    // A session with that terminal, as a person's shell has it; the agent is started in it.
+    // A session with that terminal, as a person's shell has it; the agent is started in it as the leader
+    // of a group of its own, as the host executor starts it.
     let mut command = Command::new("setsid");
     Agent::environment(&mut command, &place);
     let script = format!(
-        "exec 3<&0; exec 3<&- 4>&1 < {terminal}; : < /dev/tty || exit 9; exec \"$0\" < \"$PIPE\" >&4"
+        "exec 4>&1 < {terminal}; true < /dev/tty || exit 9; set -m; \"$0\" < \"$PIPE\" >&4 & wait $!"
     );
     let pipe = place.path().join("pipe");
     assert!(
@@ -163,7 +164,8 @@ fn steps_find_no_terminal() {
     command
         .args([
             "--ctty",
-            "sh",
+            "--wait",
+            "bash",
             "-c",
             &script,
             env!("CARGO_BIN_EXE_capstan-agent"),
@@ -177,7 +179,9 @@ fn steps_find_no_terminal() {
             proto: capstan_model::wire::PROTO,
         },
         RunnerMessage::Task(Box::new(super::harness::task(vec![run(
-            "if true < /dev/tty; then echo a terminal; else echo none; fi",
+            "if true < /dev/tty; then echo a terminal; else echo none; fi
+             read -r _ _ _ _ group session _ < /proc/$$/stat
+             test $group = $$ && test $session = $PPID && echo own group and session",
         )]))),
         RunnerMessage::Goodbye,
     ] {
@@ -194,8 +198,5 @@ fn steps_find_no_terminal() {
         .unwrap();
     let text = String::from_utf8_lossy(&output);
     assert!(child.wait().unwrap().success(), "{text}");
-    assert!(
-        text.contains("none\n") && !text.contains("a terminal\n"),
-        "{text}"
-    );
+    assert!(text.contains("none\nown group and session\n"), "{text}");
 }
