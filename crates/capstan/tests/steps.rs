@@ -227,3 +227,45 @@ fn a_script_longer_than_an_argument_may_be_runs() {
         ran.output
     );
 }
+
+#[test]
+fn an_agent_beside_the_program_is_the_one_that_runs() {
+    // Links of the program, so that what stands beside it is ours to choose.
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("beside");
+    let _ = std::fs::remove_dir_all(&root);
+    std::fs::create_dir_all(root.join(".circleci")).unwrap();
+    std::fs::write(
+        root.join(".circleci/config.yml"),
+        "version: 2.1\njobs: {build: {machine: true, steps: [{run: 'true'}]}}\n",
+    )
+    .unwrap();
+    let program = root.join("capstan");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_capstan"), &program).unwrap();
+    let agent = root.join("capstan-agent");
+    let used = root.join("used");
+    std::fs::write(
+        &agent,
+        format!(
+            "#!/bin/sh\n: > {}\nexec {} agent\n",
+            used.display(),
+            program.display()
+        ),
+    )
+    .unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&agent, mode).unwrap();
+    let status = Command::new(&program)
+        .args(["run", "--executor", "host"])
+        .current_dir(&root)
+        .env("CAPSTAN_DATA", root.join("data"))
+        .env_remove("CAPSTAN_AGENT")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    assert!(
+        used.exists(),
+        "the agent beside the program was not started"
+    );
+}
