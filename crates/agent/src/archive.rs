@@ -204,7 +204,10 @@ impl<'a> Extractor<'a> {
                     let mode = entry.header().mode()? & 0o777;
                     write(folder, name, mode, entry)?;
                 }
-                Ok(1)
+                // What is in `.git` is no file of the project.
+                Ok(u64::from(
+                    names.first().is_none_or(|first| !first.starts_with(".git")),
+                ))
             }
             _ => Err(refuse("neither file, folder nor symbolic link", &path)),
         }
