@@ -11,4 +11,5 @@ mod checkout;
 mod flow;
 mod greeting;
 mod harness;
+mod jobcli;
 mod steps;
