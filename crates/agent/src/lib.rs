@@ -7,6 +7,7 @@
 mod archive;
 mod environment;
 mod jobcli;
+mod os;
 mod process;
 mod reaper;
 mod shell;

@@ -7,27 +7,27 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use capstan_sys::Ids;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid,
+};
 
+use crate::os::{self, Handle};
 use crate::reaper;
 use crate::stream::Link;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
-    waitid,
-};
 
 /// Output goes on when there is this much of it, …
 const FLUSH_BYTES: usize = 256 << 10;
 /// … or when the first of it is this old.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
-/// What a pipe may hold, where the system lets it.
-const PIPE_BYTES: usize = 1 << 20;
+/// How often to look whether everything has ended that was asked to.
+const LOOK_AFTER: Duration = Duration::from_millis(20);
 
 /// A process that was started.
 pub(crate) struct Process {
     pid: Pid,
-    pidfd: OwnedFd,
+    handle: Handle,
     output: OwnedFd,
 }
 
@@ -44,23 +44,26 @@ pub(crate) enum End {
     Canceled,
 }
 
-/// What ends a process before its time.
+/// What ends a process before its time. A background step has none of these: it lives until the job
+/// ends, and ends with it.
+#[derive(Clone, Copy)]
 pub(crate) struct Limits<'a> {
     /// Longest silence.
-    pub(crate) silence: Option<Duration>,
+    pub(crate) silence: Duration,
     /// When the job's time is over.
     pub(crate) deadline: Instant,
     /// Tells of a cancel.
     pub(crate) link: &'a Link,
 }
 
+/// Where output goes.
+type Log<'a> = &'a mut dyn FnMut(Vec<u8>);
+
 impl Process {
     /// Starts a command with both outputs in one pipe, and nothing to read.
     pub(crate) fn start(mut command: Command, user: Option<&Ids>) -> io::Result<Self> {
-        let flags = rustix::pipe::PipeFlags::CLOEXEC;
-        let (output, write) = rustix::pipe::pipe_with(flags)?;
-        // Unprivileged users may be out of pipe pages; a small pipe works as well, only slower.
-        let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES);
+        let (output, write) = os::pipe()?;
+        os::widen(&output);
         rustix::io::ioctl_fionbio(&output, true)?;
         command
             .stdin(Stdio::null())
@@ -68,43 +71,47 @@ impl Process {
             .stderr(write);
         match user {
             Some(ids) => capstan_sys::run_as(&mut command, ids.clone()),
-            // A group of its own is all that is needed, and keeps the cheap way of starting.
+            // In the agent's own session a group is all that is needed, and it keeps the cheap way of
+            // starting: a session of its own would cost a fifth of a short step.
             None => drop(command.process_group(0)),
         }
         let child = reaper::spawn(&mut command)?;
         // Our ends of the pipe go with the command, so that the pipe can end.
         drop(command);
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("a process without an id"))?;
+        let pid = Pid::from_child(&child);
         Ok(Self {
             pid,
-            pidfd: pidfd_open(pid, PidfdFlags::empty())?,
+            handle: Handle::of_child(pid)?,
             output,
         })
     }
 
-    /// Its id.
+    /// Its id, to be compared only.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Reads it to its end. Output goes to `log`. A cancel sends TERM to everything the job started,
-    /// waits, and sends KILL.
-    pub(crate) fn watch(self, limits: &Limits<'_>, log: &mut dyn FnMut(Vec<u8>)) -> End {
+    /// A second hold on it, for whoever is to end it.
+    pub(crate) fn handle(&self) -> io::Result<Handle> {
+        self.handle.try_clone()
+    }
+
+    /// Reads it to its end, which its limits may bring about. Output goes to `log`.
+    pub(crate) fn watch(self, limits: Limits<'_>, log: Log<'_>) -> End {
         let mut pending = Pending::default();
         let mut heard = Instant::now();
         let mut open = true;
-        let mut killed_at: Option<Instant> = None;
         loop {
-            let now = Instant::now();
-            let silent_at = limits.silence.map(|silence| heard + silence);
-            let limit = killed_at.or(silent_at);
-            let wake = [Some(limits.deadline), limit, pending.due()]
-                .into_iter()
-                .flatten()
-                .min();
-            let wait = wake.map_or(Duration::ZERO, |wake| wake.saturating_duration_since(now));
-            let [output, exited, canceled] = self.wait(limits, open, killed_at.is_none(), wait);
+            let silent_at = heard + limits.silence;
+            let wake = limits.deadline.min(silent_at);
+            let [exited, canceled, output] = ready(
+                [
+                    Some(self.handle.as_fd()),
+                    Some(limits.link.wake().as_fd()),
+                    open.then(|| self.output.as_fd()),
+                ],
+                pending.due_or(wake),
+            );
             if output {
                 match pending.fill(&self.output, log) {
                     Filled::Some => heard = Instant::now(),
@@ -112,33 +119,21 @@ impl Process {
                     Filled::End => open = false,
                 }
             }
+            if let (true, Some(grace)) = (canceled, limits.link.cancel_deadline()) {
+                return self.wind_down(grace, open, pending, log);
+            }
             if exited {
                 let code = self.reap();
                 pending.fill(&self.output, log);
                 pending.flush(log);
                 self.abandon(open);
-                return if killed_at.is_some() {
-                    End::Canceled
-                } else {
-                    End::Exited(code)
-                };
+                return End::Exited(code);
             }
             let now = Instant::now();
-            if pending.due().is_some_and(|due| due <= now) {
-                pending.flush(log);
-            }
-            if canceled && killed_at.is_none() {
-                let grace = Duration::from_millis(limits.link.cancel_grace_ms().unwrap_or(0));
-                reaper::signal_all(Signal::TERM);
-                killed_at = Some(now + grace);
-            }
+            pending.flush_if_due(now, log);
             let end = match () {
-                () if killed_at.is_some_and(|at| at <= now) => Some(End::Canceled),
-                () if killed_at.is_some() => None,
                 () if limits.deadline <= now => Some(End::Late),
-                () if limits.silence.is_some_and(|silence| heard + silence <= now) => {
-                    Some(End::Silent)
-                }
+                () if heard + limits.silence <= now => Some(End::Silent),
                 () => None,
             };
             if let Some(end) = end {
@@ -147,35 +142,68 @@ impl Process {
         }
     }
 
-    /// Waits for output, for the end, for a cancel, or for the time to pass.
-    fn wait(&self, limits: &Limits<'_>, open: bool, cancel: bool, wait: Duration) -> [bool; 3] {
-        // The cancel stays readable; once it is known there is nothing more to learn from it.
-        let interest = if cancel {
-            PollFlags::IN
-        } else {
-            PollFlags::empty()
-        };
-        let mut fds = vec![
-            PollFd::new(&self.pidfd, PollFlags::IN),
-            PollFd::new(limits.link.wake(), interest),
-        ];
-        if open {
-            fds.push(PollFd::new(&self.output, PollFlags::IN));
+    /// Reads a background step to its end, however that comes.
+    pub(crate) fn follow(self, log: Log<'_>) -> End {
+        let mut pending = Pending::default();
+        let mut open = true;
+        loop {
+            let far = Instant::now() + Duration::from_secs(3600);
+            let output = open.then(|| self.output.as_fd());
+            let [exited, output] = ready([Some(self.handle.as_fd()), output], pending.due_or(far));
+            if output && matches!(pending.fill(&self.output, log), Filled::End) {
+                open = false;
+            }
+            if exited {
+                let code = self.reap();
+                pending.fill(&self.output, log);
+                pending.flush(log);
+                self.abandon(open);
+                return End::Exited(code);
+            }
+            pending.flush_if_due(Instant::now(), log);
         }
-        let wait = Timespec {
-            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(wait.subsec_nanos()) as _,
-        };
-        // An interrupted wait is one that was short.
-        let _ = poll(&mut fds, Some(&wait));
-        let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        [ready(2), ready(0), ready(1)]
     }
 
-    fn stop(self, end: End, mut pending: Pending, log: &mut dyn FnMut(Vec<u8>)) -> End {
-        // Everything of the step; whoever left the group goes at the end of the job.
+    /// A cancel: TERM to everything the job started, then time for all of it to end by itself. Its last
+    /// words are read. What is there when the grace is over is killed.
+    fn wind_down(self, grace: Instant, mut open: bool, mut pending: Pending, log: Log<'_>) -> End {
+        reaper::ask_all_to_end();
+        let mut over = false;
+        loop {
+            let now = Instant::now();
+            if grace <= now {
+                reaper::signal_all(Signal::KILL);
+                return self.stop(End::Canceled, pending, log);
+            }
+            let wake = grace.min(now + LOOK_AFTER);
+            // Once the shell is over its handle would end every wait at once.
+            let shell = (!over).then(|| self.handle.as_fd());
+            let output = open.then(|| self.output.as_fd());
+            let [exited, output] = ready([shell, output], pending.due_or(wake));
+            if output && matches!(pending.fill(&self.output, log), Filled::End) {
+                open = false;
+            }
+            pending.flush_if_due(Instant::now(), log);
+            over |= exited;
+            if over && !reaper::any_left() {
+                return self.stop(End::Canceled, pending, log);
+            }
+        }
+    }
+
+    /// Kills what is left of the step; whoever left its group goes at the end of the job.
+    fn stop(self, end: End, mut pending: Pending, log: Log<'_>) -> End {
+        // The shell was not waited for yet, so the group is still its own.
         let _ = kill_process_group(self.pid, Signal::KILL);
-        self.reap();
+        // One that hangs in the kernel is not waited for for ever; the end of the job tells of it.
+        let patience = Instant::now() + reaper::PATIENCE;
+        let over = || ready([Some(self.handle.as_fd())], patience) == [true];
+        while Instant::now() < patience {
+            if over() {
+                self.reap();
+                break;
+            }
+        }
         pending.fill(&self.output, log);
         pending.flush(log);
         self.abandon(true);
@@ -210,6 +238,24 @@ impl Process {
     }
 }
 
+/// Waits for any of these to become readable or until a moment has come. Says which are.
+pub(crate) fn ready<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], until: Instant) -> [bool; N] {
+    let mut polled: Vec<PollFd<'_>> = fds
+        .iter()
+        .flatten()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
+    let wait = until.saturating_duration_since(Instant::now());
+    let wait = Timespec {
+        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(wait.subsec_nanos()) as _,
+    };
+    // An interrupted wait is one that was short.
+    let _ = poll(&mut polled, Some(&wait));
+    let mut polled = polled.iter();
+    fds.map(|fd| fd.is_some() && polled.next().is_some_and(|fd| !fd.revents().is_empty()))
+}
+
 fn code(status: &WaitIdStatus) -> i32 {
     let signal = status.terminating_signal().map(|signal| 128 + signal);
     signal.or(status.exit_status()).unwrap_or(-1)
@@ -229,12 +275,20 @@ enum Filled {
 }
 
 impl Pending {
-    fn due(&self) -> Option<Instant> {
-        self.since.map(|since| since + FLUSH_AFTER)
+    /// When it is to be sent on, or a moment before that.
+    fn due_or(&self, moment: Instant) -> Instant {
+        let due = self.since.map(|since| since + FLUSH_AFTER);
+        due.map_or(moment, |due| due.min(moment))
+    }
+
+    fn flush_if_due(&mut self, now: Instant, log: Log<'_>) {
+        if self.since.is_some_and(|since| since + FLUSH_AFTER <= now) {
+            self.flush(log);
+        }
     }
 
     /// Takes what is in the pipe now.
-    fn fill(&mut self, output: &OwnedFd, log: &mut dyn FnMut(Vec<u8>)) -> Filled {
+    fn fill(&mut self, output: &OwnedFd, log: Log<'_>) -> Filled {
         let mut filled = Filled::Nothing;
         // Bounded, so that a flood cannot keep us from seeing the end or a cancel.
         for round in 0..16 {
@@ -263,7 +317,7 @@ impl Pending {
         filled
     }
 
-    fn flush(&mut self, log: &mut dyn FnMut(Vec<u8>)) {
+    fn flush(&mut self, log: Log<'_>) {
         self.since = None;
         if !self.bytes.is_empty() {
             log(std::mem::take(&mut self.bytes));

@@ -1,21 +1,25 @@
 //! Ends processes. The agent is a subreaper (or PID 1), so whatever a job starts, by `setsid`, `nohup` or
 //! a double fork, is its descendant and cannot get away from it.
 
-use std::fs;
 use std::io;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, wait, waitid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, wait, waitid, waitpid,
 };
 
+use crate::os::{self, Seen};
+
 /// How long processes may take to die of SIGKILL. Only one that hangs in the kernel takes longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether the agent is ending: nothing may be started any more.
 static ENDING: Mutex<bool> = Mutex::new(false);
+/// Whether everything was asked to end.
+static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Starts a child, unless the agent is ending.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
@@ -30,47 +34,104 @@ pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
 /// Ends everything for good: from here on nothing is started.
 pub(crate) fn end() {
     *ENDING.lock().unwrap_or_else(PoisonError::into_inner) = true;
-    kill_all();
+    let _ = kill_all(PATIENCE);
+}
+
+/// Sends TERM to everything the job started, once in the life of the agent: what a process starts to
+/// clean up after itself is not to be hit by a second one.
+pub(crate) fn ask_all_to_end() {
+    if !ASKED.swap(true, Ordering::SeqCst) {
+        signal_all(Signal::TERM);
+    }
 }
 
 /// Sends a signal to every descendant.
 pub(crate) fn signal_all(signal: Signal) {
-    for pid in descendants() {
-        let _ = kill_process(pid, signal);
+    for seen in os::descendants(getpid()) {
+        os::signal(&seen, signal);
+    }
+}
+
+/// Whether anything that the job started is alive.
+pub(crate) fn any_left() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if matches!(waitid(WaitId::All, look), Err(rustix::io::Errno::CHILD)) {
+        return false;
+    }
+    // The list of children may miss one while another ends, so an empty one is read again.
+    (0..2).any(|_| !os::descendants(getpid()).is_empty())
+}
+
+/// Waits until nothing of the job is alive any more, or a moment has come.
+pub(crate) fn wait_for_all(until: Instant) {
+    let mut pause = Duration::from_millis(1);
+    while any_left() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 
 /// Kills every descendant and waits until none is left. Costs one system call when there is none; to read
 /// the threads of a process in `/proc` makes the kernel's burial of it slow, ten milliseconds and more.
-pub(crate) fn kill_all() {
-    let deadline = Instant::now() + PATIENCE;
+/// Returns what would not die.
+pub(crate) fn kill_all(patience: Duration) -> Vec<Seen> {
+    end_all(patience, |seen| os::signal(seen, Signal::KILL))
+}
+
+fn end_all(patience: Duration, kill: impl Fn(&Seen)) -> Vec<Seen> {
+    let deadline = Instant::now() + patience;
     let mut pause = Duration::from_micros(100);
     loop {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
                 Ok(None) => break,
-                Err(_) => return,
+                Err(_) => return Vec::new(),
             }
         }
         if Instant::now() > deadline {
-            return;
+            return os::descendants(getpid());
         }
         // The list may miss a process that is changing its parent just now; so only the kernel's word
         // that there is no child any more ends this.
-        for pid in descendants() {
-            let _ = kill_process(pid, Signal::KILL);
-        }
+        os::descendants(getpid()).iter().for_each(&kill);
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
     }
+}
+
+/// Says who would not die.
+pub(crate) fn obituary(left: &[Seen]) -> String {
+    let names: Vec<String> = left
+        .iter()
+        .take(10)
+        .map(|seen| format!("{} ({})", seen.pid.as_raw_nonzero(), seen.name))
+        .collect();
+    let more = match left.len().saturating_sub(names.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "processes of the job are still there {} s after SIGKILL: {}{more}. They hang in the kernel, \
+         for instance on a file system that does not answer",
+        PATIENCE.as_secs(),
+        names.join(", ")
+    )
 }
 
 /// Buries orphans that ended by themselves, up to the first that somebody waits for.
 pub(crate) fn bury(waited_for: &[Pid]) {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     while let Ok(Some(_)) = waitid(WaitId::All, look) {
-        let Some(pid) = zombies().into_iter().find(|pid| !waited_for.contains(pid)) else {
+        let dead = os::children(getpid())
+            .into_iter()
+            .filter(|pid| !waited_for.contains(pid))
+            .find(|pid| os::look(*pid).is_some_and(|seen| seen.dead));
+        let Some(pid) = dead else {
             return;
         };
         if waitpid(Some(pid), WaitOptions::NOHANG).is_err() {
@@ -79,62 +140,37 @@ pub(crate) fn bury(waited_for: &[Pid]) {
     }
 }
 
-fn zombies() -> Vec<Pid> {
-    let dead = |pid: &Pid| {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-        stat.is_ok_and(|stat| {
-            stat.rsplit_once(')')
-                .is_some_and(|(_, rest)| rest.starts_with(" Z"))
-        })
-    };
-    children(rustix::process::getpid())
-        .into_iter()
-        .filter(dead)
-        .collect()
-}
+/// Held by tests that have children of their own: one of them reaps whatever it finds.
+#[cfg(test)]
+pub(crate) static CHILDREN_OF_TESTS: Mutex<()> = Mutex::new(());
 
-fn descendants() -> Vec<Pid> {
-    let mut found = children(rustix::process::getpid());
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied() {
-        found.extend(children(pid));
-        next += 1;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_would_not_die_is_named() {
+        let _alone = CHILDREN_OF_TESTS.lock().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        // A killer that does not kill stands for a process that hangs in the kernel.
+        let left = end_all(Duration::from_millis(20), |_| {});
+        let pid = child.id();
+        let said = obituary(&left);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(said.contains(&format!("{pid} (sleep)")), "{said}");
     }
-    found
-}
 
-/// Children of a process, by whichever of its threads they were started.
-fn children(pid: Pid) -> Vec<Pid> {
-    let mut found = Vec::new();
-    let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
-    for thread in threads.into_iter().flatten().flatten() {
-        match fs::read_to_string(thread.path().join("children")) {
-            Ok(list) => found.extend(list.split_whitespace().filter_map(parse)),
-            // Kernels without that file: look at every process.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return search(pid),
-            Err(_) => {}
-        }
-    }
-    found
-}
-
-fn search(parent: Pid) -> Vec<Pid> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(parse) else {
-            continue;
+    #[test]
+    fn a_long_list_is_cut() {
+        let seen = Seen {
+            pid: Pid::INIT,
+            parent: None,
+            started: 1,
+            dead: false,
+            name: String::from("x"),
         };
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let ppid = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_whitespace().nth(1));
-        if ppid.and_then(parse) == Some(parent) {
-            found.push(pid);
-        }
+        let said = obituary(&vec![seen; 12]);
+        assert!(said.contains(" and 2 more"), "{said}");
     }
-    found
-}
-
-fn parse(text: &str) -> Option<Pid> {
-    Pid::from_raw(text.parse().ok()?)
 }

@@ -23,6 +23,43 @@ pub(crate) fn words(wanted: Option<&Shell>) -> Result<Vec<String>, String> {
     }
 }
 
+/// Shells, and Python, which has the same option.
+const DASH_C: &[&str] = &[
+    "sh", "bash", "dash", "ash", "ksh", "mksh", "yash", "zsh", "fish", "csh", "tcsh", "busybox",
+    "python", "pypy", "pwsh", "xonsh", "nu",
+];
+/// Interpreters of which `-c` means something else, such as "only check".
+const DASH_E: &[&str] = &["node", "nodejs", "bun", "perl", "ruby", "lua"];
+
+/// The option after which a shell takes its script as an argument. With none the script goes to it as a
+/// file. As an argument is better where it can be: what a script loads by a relative path is then looked
+/// for in the step's directory, not beside a file of ours.
+pub(crate) fn code_option(words: &[String]) -> Option<&'static str> {
+    let name = program(words)?;
+    let known = |names: &[&str]| names.contains(&name);
+    match () {
+        () if known(DASH_C) => Some("-c"),
+        () if known(DASH_E) => Some("-e"),
+        () => None,
+    }
+}
+
+/// Name of the program that is run in the end, without its version: `python` for
+/// `/usr/bin/env -S python3.12 -u`.
+fn program(words: &[String]) -> Option<&str> {
+    let mut words = words.iter().map(String::as_str);
+    let mut first = file_name(words.next()?);
+    if first == "env" {
+        let word = words.find(|word| !word.starts_with('-') && !word.contains('='))?;
+        first = file_name(word);
+    }
+    Some(first.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.'))
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 fn default() -> Vec<String> {
     static DEFAULT: OnceLock<Vec<String>> = OnceLock::new();
     let words = |line: &str| line.split(' ').map(str::to_owned).collect();
@@ -76,7 +113,25 @@ fn split(line: &str) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{code_option, split};
+
+    #[test]
+    fn each_shell_gets_its_script_in_the_way_it_takes_it() {
+        for (line, option) in [
+            ("/bin/bash -eo pipefail", Some("-c")),
+            ("sh", Some("-c")),
+            ("/usr/bin/env python3", Some("-c")),
+            ("env -S A=1 python3.12 -u", Some("-c")),
+            ("node", Some("-e")),
+            ("/usr/bin/perl -w", Some("-e")),
+            ("ruby", Some("-e")),
+            ("awk -f", None),
+            ("my-interpreter", None),
+            ("env", None),
+        ] {
+            assert_eq!(code_option(&split(line).unwrap()), option, "{line}");
+        }
+    }
 
     #[test]
     fn lines_are_split_as_a_shell_does() {

@@ -29,6 +29,26 @@ impl Ended {
         }
     }
 
+    /// Because the runner asked for it.
+    pub(crate) fn canceled() -> Self {
+        Self {
+            status: StepStatus::Canceled,
+            exit_code: None,
+            reason: Some(String::from("Canceled")),
+            late: false,
+        }
+    }
+
+    /// Because the job's time is over.
+    pub(crate) fn late() -> Self {
+        Self {
+            status: StepStatus::Timedout,
+            exit_code: None,
+            reason: Some(String::from("The job ran longer than it may")),
+            late: true,
+        }
+    }
+
     /// Badly, for a reason that is not an exit code.
     pub(crate) fn badly(reason: impl Into<String>) -> Self {
         let reason = Some(reason.into());

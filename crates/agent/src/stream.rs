@@ -4,14 +4,22 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use capstan_model::wire::{AgentMessage, Fetch, Frame, FrameReader, RunnerMessage};
 use rustix::fd::OwnedFd;
 
+use crate::os;
+
 /// The most unacknowledged output in bytes; beyond it children are not read any more.
 const WINDOW: u64 = 4 << 20;
+
+/// No grace is longer, whatever the runner says: an hour is more than any job needs to end.
+const GRACE_MAX: Duration = Duration::from_secs(3600);
+/// How often a transfer that does not come looks whether it is still wanted.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
 
 /// Where frames go out, and what is known of those that came in. Shared by all threads.
 pub(crate) struct Link {
@@ -19,7 +27,8 @@ pub(crate) struct Link {
     flow: Mutex<Flow>,
     acknowledged: Condvar,
     transfers: Mutex<Transfers>,
-    cancel: Mutex<Option<u64>>,
+    /// When the grace is over, once the runner wants a cancel.
+    cancel: OnceLock<Instant>,
     /// A pipe that becomes readable when the runner wants a cancel.
     wake: (OwnedFd, OwnedFd),
 }
@@ -59,13 +68,13 @@ pub(crate) type Inbox = Receiver<RunnerMessage>;
 /// Starts reading. `lost` is called once, when the stream ends or breaks; it does not come back when
 /// the program is to end by it.
 pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, Inbox)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (read, write) = os::pipe()?;
     let link = Arc::new(Link {
         out: Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         flow: Mutex::default(),
         acknowledged: Condvar::new(),
         transfers: Mutex::default(),
-        cancel: Mutex::new(None),
+        cancel: OnceLock::new(),
         wake: (read, write),
     });
     let (sender, inbox) = channel();
@@ -74,10 +83,12 @@ pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, I
         .name(String::from("stream"))
         .spawn(move || {
             match reader.read(&sender) {
-                Ok(End::Dismissed) => {}
-                // How it broke does not matter any more: there is nobody left to tell.
-                Ok(End::Lost) | Err(_) => lost(),
+                Ok(End::Dismissed) => return,
+                Ok(End::Lost) => {}
+                // The runner is not going to hear of it; whoever looks at the agent may.
+                Err(error) => eprintln!("capstan-agent: the stream is broken: {error}"),
             }
+            lost();
         })?;
     Ok((link, inbox))
 }
@@ -88,11 +99,12 @@ impl Link {
         self.write(&Frame::Agent(message));
     }
 
-    /// Sends output, once the runner has room for it.
+    /// Sends output, once the runner has room for it. A cancel does not wait for room: its processes have
+    /// to be ended now, and what they say meanwhile is little.
     pub(crate) fn log(&self, step: u32, offset: u64, bytes: Vec<u8>) {
         let size = bytes.len() as u64;
         let mut flow = lock(&self.flow);
-        while flow.open > WINDOW {
+        while flow.open > WINDOW && !self.is_canceled() {
             flow = self
                 .acknowledged
                 .wait(flow)
@@ -115,8 +127,8 @@ impl Link {
         let _ = out.write_all(&bytes).and_then(|()| out.flush());
     }
 
-    /// Asks for bytes; the answer is read as they come.
-    pub(crate) fn fetch(&self, what: Fetch) -> Incoming {
+    /// Asks for bytes; the answer is read as they come, until the job's time is over or it is canceled.
+    pub(crate) fn fetch(self: &Arc<Self>, what: Fetch, deadline: Instant) -> Incoming {
         let (sender, parts) = sync_channel(8);
         let transfer = {
             let mut transfers = lock(&self.transfers);
@@ -127,6 +139,8 @@ impl Link {
         };
         self.send(AgentMessage::Fetch { transfer, what });
         Incoming {
+            link: Arc::clone(self),
+            deadline,
             parts,
             part: Vec::new(),
             at: 0,
@@ -134,9 +148,14 @@ impl Link {
         }
     }
 
-    /// How long the runner gives between TERM and KILL, once it wants a cancel.
-    pub(crate) fn cancel_grace_ms(&self) -> Option<u64> {
-        *lock(&self.cancel)
+    /// When the time between TERM and KILL is over, once the runner wants a cancel.
+    pub(crate) fn cancel_deadline(&self) -> Option<Instant> {
+        self.cancel.get().copied()
+    }
+
+    /// Whether the runner wants a cancel.
+    pub(crate) fn is_canceled(&self) -> bool {
+        self.cancel.get().is_some()
     }
 
     /// Becomes readable with a cancel, and stays so.
@@ -183,8 +202,13 @@ impl Link {
                 self.acknowledged.notify_all();
             }
             Frame::Runner(RunnerMessage::Cancel { grace_ms }) => {
-                lock(&self.cancel).get_or_insert(grace_ms);
-                let _ = rustix::io::write(&self.wake.1, &[1]);
+                let grace = Duration::from_millis(grace_ms).min(GRACE_MAX);
+                if self.cancel.set(Instant::now() + grace).is_ok() {
+                    let _ = rustix::io::write(&self.wake.1, &[1]);
+                    // Whoever waits for room is to see it; holding the lock, so that nobody misses it.
+                    let _flow = lock(&self.flow);
+                    self.acknowledged.notify_all();
+                }
             }
             Frame::Runner(message) => {
                 let _ = inbox.send(message);
@@ -203,8 +227,11 @@ impl Link {
     }
 }
 
-/// A transfer, as a reader. Its end is an error when the runner said so.
+/// A transfer, as a reader. Its end is an error when the runner said so, when the job is canceled and when
+/// its time is over. Dropping it lets the rest go by.
 pub(crate) struct Incoming {
+    link: Arc<Link>,
+    deadline: Instant,
     parts: Receiver<Part>,
     part: Vec<u8>,
     at: usize,
@@ -217,10 +244,16 @@ impl Read for Incoming {
             if let Some(end) = &self.over {
                 return end.clone().map_or(Ok(0), |why| Err(io::Error::other(why)));
             }
-            match self.parts.recv() {
+            if self.link.is_canceled() || self.deadline <= Instant::now() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no more is wanted"));
+            }
+            match self.parts.recv_timeout(LOOK_AFTER) {
                 Ok(Ok(bytes)) => (self.part, self.at) = (bytes, 0),
                 Ok(Err(end)) => self.over = Some(end),
-                Err(_) => self.over = Some(Some(String::from("the runner is gone"))),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.over = Some(Some(String::from("the runner is gone")));
+                }
             }
         }
         let count = out.len().min(self.part.len() - self.at);

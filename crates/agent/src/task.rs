@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, fchown, lchown, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,13 +14,20 @@ use capstan_model::wire::{
     AgentMessage, PROTO, PROTO_MIN, RunnerMessage, STEP_ENVIRONMENT, STEP_FIRST, TaskSpec,
 };
 use capstan_model::{StepStatus, TaskOutcome};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use crate::environment::{Environment, listing};
+use crate::os::{self, Seen};
 use crate::steps::run::Background;
 use crate::steps::{Ended, checkout, run};
 use crate::stream::{self, Inbox, Link};
 use crate::user::{self, User};
 use crate::{jobcli, reaper};
+
+/// How many names for a script are tried when a step has taken the first ones.
+const NAMES_TRIED: u32 = 1000;
 
 /// What steps need to know of their task.
 pub(crate) struct Task {
@@ -36,6 +43,8 @@ pub(crate) struct Task {
     pub(crate) working_directory: PathBuf,
     /// The agent's own directory, writable by steps.
     pub(crate) folder: PathBuf,
+    /// The same directory whatever a step puts in its place.
+    folder_fd: OwnedFd,
     /// When the job's time is over.
     pub(crate) deadline: Instant,
     /// What to say to this program so that it is the agent.
@@ -85,6 +94,8 @@ impl<'a> Output<'a> {
 
 /// The agent as a program.
 pub(crate) fn main() -> ExitCode {
+    // The terminal of whoever runs Capstan is none of the job's business.
+    os::leave_terminal();
     // Neither is needed for a job to run well; without them it is only less well guarded.
     let _ = capstan_sys::become_subreaper();
     let _ = capstan_sys::set_non_dumpable();
@@ -110,8 +121,12 @@ pub(crate) fn main() -> ExitCode {
         min: PROTO_MIN,
         version,
     });
-    let Some(spec) = receive(&inbox) else {
-        return ExitCode::FAILURE;
+    let spec = match receive(&inbox) {
+        Ok(spec) => spec,
+        Err(why) => {
+            eprintln!("capstan-agent: {why}");
+            return ExitCode::FAILURE;
+        }
     };
     let outcome = match Task::prepare(Arc::clone(&link), spec) {
         Ok(task) => task.run(),
@@ -126,18 +141,22 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn receive(inbox: &Inbox) -> Option<TaskSpec> {
-    while let Ok(message) = inbox.recv() {
-        match message {
-            RunnerMessage::Welcome { proto } if !(PROTO_MIN..=PROTO).contains(&proto) => {
-                eprintln!("capstan-agent: the runner speaks version {proto}, this is {PROTO}");
-                return None;
-            }
-            RunnerMessage::Task(spec) => return Some(*spec),
-            _ => {}
+/// The greeting, then the task.
+fn receive(inbox: &Inbox) -> Result<TaskSpec, String> {
+    let gone = |_| String::from("the runner is gone");
+    match inbox.recv().map_err(gone)? {
+        RunnerMessage::Welcome { proto } if (PROTO_MIN..=PROTO).contains(&proto) => {}
+        RunnerMessage::Welcome { proto } => {
+            return Err(format!(
+                "the runner speaks version {proto} of the protocol, this agent {PROTO_MIN} to {PROTO}"
+            ));
         }
+        _ => return Err(String::from("the runner did not greet")),
     }
-    None
+    match inbox.recv().map_err(gone)? {
+        RunnerMessage::Task(spec) => Ok(*spec),
+        _ => Err(String::from("the runner gave no task")),
+    }
 }
 
 fn now_ms() -> i64 {
@@ -156,7 +175,7 @@ impl Task {
             environment.set("USER", &user.name);
             environment.set("LOGNAME", &user.name);
         }
-        let folder =
+        let (folder, folder_fd) =
             own_folder().map_err(|error| format!("cannot make the agent's directory: {error}"))?;
         environment.set("BASH_ENV", folder.join("bash_env"));
         environment.set("CIRCLE_SHELL_ENV", folder.join("bash_env"));
@@ -169,6 +188,7 @@ impl Task {
             user,
             working_directory: PathBuf::new(),
             folder,
+            folder_fd,
             deadline: Instant::now() + Duration::from_millis(spec.max_run_time_ms),
             self_arguments: std::env::args_os()
                 .skip(1)
@@ -222,7 +242,7 @@ impl Task {
         let mut failed = false;
         let mut outcome = None;
         for (at, step) in self.spec.steps.iter().enumerate() {
-            if self.link.cancel_grace_ms().is_some() {
+            if self.link.is_canceled() {
                 outcome = Some(TaskOutcome::Canceled);
                 break;
             }
@@ -264,12 +284,16 @@ impl Task {
                 break;
             }
         }
-        self.clean_up(background);
-        outcome.unwrap_or(if failed {
-            TaskOutcome::Failed
-        } else {
-            TaskOutcome::Success
-        })
+        let left = self.clean_up(background);
+        match outcome {
+            // In a container they end with it; here they would go on behind everybody's back.
+            _ if !left.is_empty() && !rustix::process::getpid().is_init() => {
+                TaskOutcome::InfrastructureFail(reaper::obituary(&left))
+            }
+            Some(outcome) => outcome,
+            None if failed => TaskOutcome::Failed,
+            None => TaskOutcome::Success,
+        }
     }
 
     /// Runs one step; `None` for one that goes on in the background.
@@ -334,20 +358,34 @@ impl Task {
         self.finished(step, Ended::well());
     }
 
-    /// Ends everything the job started, then says how its background steps ended.
-    fn clean_up(&self, background: Vec<(u32, Background)>) {
+    /// Ends everything the job started, then says how its background steps ended. Returns what could not
+    /// be ended.
+    fn clean_up(&self, background: Vec<(u32, Background)>) -> Vec<Seen> {
+        if let Some(grace) = self.link.cancel_deadline() {
+            reaper::ask_all_to_end();
+            reaper::wait_for_all(grace);
+        }
         for (_, process) in &background {
-            // By its own id first, so that its thread learns of it before the reaper buries it.
-            let _ = rustix::process::kill_process_group(process.pid, rustix::process::Signal::KILL);
+            process.kill();
         }
         for (number, process) in background {
             let ended = process.ended();
             self.finished(number, ended);
         }
-        reaper::kill_all();
+        let left = reaper::kill_all(reaper::PATIENCE);
         // Where the executor gave the folder it goes with the place, when nobody waits any more.
         if std::env::var_os("CAPSTAN_AGENT_DIR").is_none() {
             let _ = std::fs::remove_dir_all(&self.folder);
+        }
+        left
+    }
+
+    /// How a step ends that must not go on, if that is so.
+    pub(crate) fn over(&self) -> Option<Ended> {
+        match () {
+            () if self.link.is_canceled() => Some(Ended::canceled()),
+            () if self.deadline <= Instant::now() => Some(Ended::late()),
+            () => None,
         }
     }
 
@@ -358,8 +396,9 @@ impl Task {
         self.working_directory.join(expand(path, &self.home))
     }
 
-    /// Makes a folder that belongs to the job, with what leads to it.
-    pub(crate) fn make_folder(&self, folder: &Path) -> io::Result<()> {
+    /// Makes a folder that belongs to the job, with what leads to it. Only before the first step: later,
+    /// steps could change what leads to it while it is made.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
         let mut missing = Vec::new();
         let mut here = Some(folder);
         while let Some(path) = here.filter(|path| !path.exists()) {
@@ -376,18 +415,33 @@ impl Task {
         Ok(())
     }
 
-    /// Gives a file to the job's user.
-    pub(crate) fn give(&self, path: &Path) -> io::Result<()> {
+    /// Gives a file of ours to the job's user.
+    fn give(&self, path: &Path) -> io::Result<()> {
         match &self.user {
-            Some(user) => chown(path, Some(user.ids.uid), Some(user.ids.gid)),
+            Some(user) => lchown(path, Some(user.ids.uid), Some(user.ids.gid)),
             None => Ok(()),
         }
     }
 
-    /// A number that was not given before.
-    pub(crate) fn next_number(&self) -> u32 {
-        self.number.set(self.number.get() + 1);
-        self.number.get()
+    /// Puts a script where the job's user can read it. That user can write to the directory, so nothing
+    /// that lies there under the script's name is followed or written to.
+    pub(crate) fn write_script(&self, text: &str) -> io::Result<PathBuf> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for _ in 0..NAMES_TRIED {
+            self.number.set(self.number.get() + 1);
+            let name = format!("script-{}", self.number.get());
+            let file = match openat(&self.folder_fd, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Err(Errno::EXIST) => continue,
+                file => file?,
+            };
+            if let Some(user) = &self.user {
+                fchown(&file, Some(user.ids.uid), Some(user.ids.gid))?;
+            }
+            std::fs::File::from(file).write_all(text.as_bytes())?;
+            return Ok(self.folder.join(name));
+        }
+        Err(io::Error::other("every name for it is taken"))
     }
 }
 
@@ -413,16 +467,21 @@ fn step_user(spec: &TaskSpec) -> Result<Option<User>, String> {
     }
 }
 
-fn own_folder() -> io::Result<PathBuf> {
+/// A directory that nobody else has made, and a hold on it.
+fn own_folder() -> io::Result<(PathBuf, OwnedFd)> {
     let folder = match std::env::var_os("CAPSTAN_AGENT_DIR") {
         Some(folder) => PathBuf::from(folder).join("task"),
         None => {
             std::env::temp_dir().join(format!("capstan-agent-{}-{}", std::process::id(), now_ms()))
         }
     };
-    std::fs::create_dir_all(&folder)?;
-    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755))?;
-    Ok(folder)
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::DirBuilder::new().mode(0o755).create(&folder)?;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let hold = openat(CWD, &folder, flags, Mode::empty())?;
+    Ok((folder, hold))
 }
 
 fn expand(path: &str, home: &Path) -> PathBuf {

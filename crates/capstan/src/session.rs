@@ -8,12 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capstan_model::wire::OnDisconnect;
 use capstan_model::{PipelineId, RunnerId, Secret, StepStatus, TaskId, WorkflowId, WorkflowStatus};
 use capstan_runner::{Runner, RunnerSettings};
 use capstan_scm::Worktree;
 use capstan_server::live::{Update, UpdateKind};
-use capstan_server::{CancelScope, Server, Settings};
+use capstan_server::{CancelScope, OnDisconnect, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::ExecutionArgs;

@@ -18,7 +18,7 @@ const MOMENTS: u32 = 100;
 const SIDE_BY_SIDE: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The job ends by itself after about half a second, so that the last moments fall behind its end.
+/// The job ends by itself after about a second, so that the last moments fall behind its end.
 const CONFIG: &str = r#"version: 2.1
 jobs:
   build:
@@ -30,8 +30,8 @@ jobs:
           ( ( exec -a hidden sleep 999 ) & )
           (setsid sh -c 'trap "" TERM HUP; sleep 999' &) &
       - run: {command: sleep 999, background: true}
-      - run: sleep 0.2
-      - run: echo nearly done; sleep 0.1
+      - run: sleep 0.4
+      - run: echo nearly done; sleep 0.4
 workflows: {w: {jobs: [build]}}
 "#;
 
@@ -49,44 +49,88 @@ fn nothing_is_left_in_docker() {
 
 fn drill(executor: &'static str) {
     let length = whole_run(executor);
-    let threads: Vec<_> = (0..SIDE_BY_SIDE)
+    let lanes: Vec<_> = (0..SIDE_BY_SIDE)
         .map(|lane| {
             std::thread::spawn(move || {
-                for moment in (lane..MOMENTS).step_by(SIDE_BY_SIDE as usize) {
-                    // The last moments lie past the usual end, where cleaning up is under way.
-                    let delay = length.mul_f64(f64::from(moment) * 1.2 / f64::from(MOMENTS));
-                    kill_at(executor, moment, delay);
-                }
+                let moments = (lane..MOMENTS).step_by(SIDE_BY_SIDE as usize);
+                moments
+                    .map(|moment| {
+                        // The last moments lie past the usual end, where cleaning up is under way.
+                        let delay = length.mul_f64(f64::from(moment) * 1.2 / f64::from(MOMENTS));
+                        kill_at(executor, moment, delay)
+                    })
+                    .collect::<Vec<_>>()
             })
         })
         .collect();
-    for thread in threads {
-        thread.join().unwrap();
+    let killed: Vec<_> = lanes
+        .into_iter()
+        .flat_map(|lane| lane.join().unwrap())
+        .collect();
+    // Nothing came late, for instance a container that was being made when its maker was killed.
+    std::thread::sleep(PATIENCE);
+    for (place, _) in &killed {
+        place.must_be_empty(executor, "some time after the drill");
     }
+    let phases: Vec<_> = killed.iter().map(|(_, phase)| *phase).collect();
+    let count = |wanted: Phase| phases.iter().filter(|phase| **phase == wanted).count();
+    let [early, steps, over] = [Phase::BeforeSteps, Phase::InSteps, Phase::Over].map(count);
+    assert!(
+        early >= 3 && steps >= 3 && over >= 3,
+        "{executor}: the moments do not cover the run: {early} before its steps, {steps} in them, \
+         {over} after its end"
+    );
+}
+
+/// How far a run was when it was killed, by what its directory shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    BeforeSteps,
+    InSteps,
+    Over,
 }
 
 /// How long a run takes that nobody kills, while others run beside it.
-fn whole_run(executor: &str) -> Duration {
-    let place = Place::new(executor, "whole");
-    let start = Instant::now();
-    let status = place.run(executor).wait().unwrap();
-    assert!(
-        status.success(),
-        "{executor}: the job itself must pass: {status}"
-    );
-    let took = start.elapsed();
-    place.must_be_empty(executor, "after a whole run");
-    took
+fn whole_run(executor: &'static str) -> Duration {
+    let alone = move |name: String| {
+        let place = Place::new(executor, &name);
+        let start = Instant::now();
+        let status = place.run(executor).wait().unwrap();
+        assert!(
+            status.success(),
+            "{executor}: the job itself must pass: {status}"
+        );
+        let took = start.elapsed();
+        place.must_be_empty(executor, "after a whole run");
+        took
+    };
+    // The first one on an engine brings it the agent, which the others find there.
+    alone(String::from("first"));
+    let lanes: Vec<_> = (0..SIDE_BY_SIDE)
+        .map(|lane| {
+            std::thread::spawn(move || {
+                let rounds = (0..3).map(|round| alone(format!("whole-{lane}-{round}")));
+                rounds.collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let mut took: Vec<_> = lanes
+        .into_iter()
+        .flat_map(|lane| lane.join().unwrap())
+        .collect();
+    took.sort_unstable();
+    took[took.len() / 2]
 }
 
-fn kill_at(executor: &str, moment: u32, delay: Duration) {
+fn kill_at(executor: &str, moment: u32, delay: Duration) -> (Place, Phase) {
     let place = Place::new(executor, &moment.to_string());
     let mut child = place.run(executor);
     std::thread::sleep(delay);
     child.kill().unwrap();
     child.wait().unwrap();
     place.must_be_empty(executor, &format!("killed after {delay:?}"));
-    place.must_open(executor, moment);
+    let phase = place.must_open(executor, moment);
+    (place, phase)
 }
 
 /// A project and a data directory that no other run knows of.
@@ -168,23 +212,36 @@ impl Place {
         found
     }
 
-    fn must_open(&self, executor: &str, moment: u32) {
+    /// Every run of this place opens, is over, and says how it came to be.
+    fn must_open(&self, executor: &str, moment: u32) -> Phase {
+        let mut phase = Phase::BeforeSteps;
         for run in names(&self.data().join("runs")) {
             let output = self.capstan().args(["show", &run]).output().unwrap();
             let text = String::from_utf8_lossy(&output.stdout);
             let errors = String::from_utf8_lossy(&output.stderr);
+            let about = format!("{executor}, moment {moment}: show {run}");
             assert!(
-                output.status.success() && !text.trim().is_empty(),
-                "{executor}, moment {moment}: show {run} said {}: {text}{errors}",
+                output.status.success() && text.contains(&run),
+                "{about} said {}: {text}{errors}",
                 output.status
             );
             for word in ["queued", "not_running", " running"] {
-                assert!(
-                    !text.contains(word),
-                    "{executor}, moment {moment}: still {word}:\n{text}"
-                );
+                assert!(!text.contains(word), "{about}: still {word}:\n{text}");
             }
+            // Before there is a plan there is no job to tell of.
+            let job = text.lines().find(|line| line.contains(" build "));
+            let ended = ["success", "infrastructure_fail", "canceled"];
+            assert!(
+                job.is_none_or(|job| ended.iter().any(|word| job.contains(word))),
+                "{about}: no end of the job:\n{text}"
+            );
+            phase = match job {
+                Some(job) if job.contains("success") => Phase::Over,
+                _ if text.contains(" 101 ") => Phase::InSteps,
+                _ => Phase::BeforeSteps,
+            };
         }
+        phase
     }
 }
 

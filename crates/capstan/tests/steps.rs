@@ -227,3 +227,83 @@ fn a_script_longer_than_an_argument_may_be_runs() {
         ran.output
     );
 }
+
+#[test]
+fn a_job_can_ask_git_about_what_it_checked_out() {
+    let root = std::env::temp_dir().join(format!("capstan-steps-git-{}", std::process::id()));
+    std::fs::create_dir_all(root.join(".circleci")).unwrap();
+    std::fs::write(
+        root.join(".circleci/config.yml"),
+        "version: 2.1\njobs:\n  build:\n    machine: true\n    steps:\n      - checkout\n      - run: |\n          \
+         test \"$(git rev-parse HEAD)\" = \"$CIRCLE_SHA1\"\n          \
+         test \"$(git branch --show-current)\" = \"$CIRCLE_BRANCH\"\n          \
+         test -z \"$(git status --porcelain)\"\n          \
+         git log --format=%s\n          \
+         git describe --tags\n      - checkout\n",
+    )
+    .unwrap();
+    let git = |args: &[&str]| {
+        let status = Command::new("git")
+            .current_dir(&root)
+            .args(["-c", "user.name=Ann", "-c", "user.email=ann@example.org"])
+            .args(args)
+            .status()
+            .unwrap();
+        assert!(status.success(), "git {args:?}");
+    };
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-q", "-m", "the only commit"]);
+    git(&["tag", "v7"]);
+    std::fs::write(root.join(".git/info/exclude"), "data\n").unwrap();
+    let ran = capstan(&root);
+    std::fs::remove_dir_all(&root).unwrap();
+    assert_eq!(ran.code, 0, "{}", ran.output);
+    assert!(
+        ran.output.contains("the only commit\nv7\n"),
+        "{}",
+        ran.output
+    );
+}
+
+#[test]
+fn an_agent_beside_the_program_is_the_one_that_runs() {
+    // Links of the program, so that what stands beside it is ours to choose.
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("beside");
+    let _ = std::fs::remove_dir_all(&root);
+    std::fs::create_dir_all(root.join(".circleci")).unwrap();
+    std::fs::write(
+        root.join(".circleci/config.yml"),
+        "version: 2.1\njobs: {build: {machine: true, steps: [{run: 'true'}]}}\n",
+    )
+    .unwrap();
+    let program = root.join("capstan");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_capstan"), &program).unwrap();
+    let agent = root.join("capstan-agent");
+    let used = root.join("used");
+    std::fs::write(
+        &agent,
+        format!(
+            "#!/bin/sh\n: > {}\nexec {} agent\n",
+            used.display(),
+            program.display()
+        ),
+    )
+    .unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&agent, mode).unwrap();
+    let status = Command::new(&program)
+        .args(["run", "--executor", "host"])
+        .current_dir(&root)
+        .env("CAPSTAN_DATA", root.join("data"))
+        .env_remove("CAPSTAN_AGENT")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    assert!(
+        used.exists(),
+        "the agent beside the program was not started"
+    );
+}

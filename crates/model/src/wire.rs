@@ -126,8 +126,8 @@ pub enum RunnerMessage {
     },
     /// What to do; the second frame.
     Task(Box<TaskSpec>),
-    /// Everything of this step below `offset` is stored. The agent keeps what is not acknowledged, and
-    /// stops reading its children when it holds too much.
+    /// Everything of this step below `offset` is stored. An agent of whose output too much is not stored
+    /// yet stops reading its children.
     LogAcknowledged {
         /// Step number.
         step: u32,
@@ -150,7 +150,8 @@ pub enum RunnerMessage {
     Goodbye,
 }
 
-/// What the agent is to run. Nothing in here names a workflow.
+/// What the agent is to run. Nothing in here names a workflow. When the stream ends before
+/// [`RunnerMessage::Goodbye`], the agent kills everything and exits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskSpec {
     /// Steps in order; the n-th has number [`STEP_FIRST`] + n.
@@ -164,8 +165,6 @@ pub struct TaskSpec {
     pub working_directory: String,
     /// User of the steps in a container, `None` for the image's.
     pub user: Option<String>,
-    /// What happens when the stream ends before `Goodbye`.
-    pub on_disconnect: OnDisconnect,
     /// Time limit of the whole task in milliseconds.
     pub max_run_time_ms: u64,
 }
@@ -193,20 +192,6 @@ pub enum VarSource {
     BuiltIn,
     /// Job `environment`.
     Job,
-}
-
-/// See [`TaskSpec::on_disconnect`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnDisconnect {
-    /// Kill everything and exit: the laptop.
-    #[default]
-    Die,
-    /// Wait this long for the runner to come back.
-    Hold {
-        /// Milliseconds.
-        for_ms: u64,
-    },
 }
 
 /// A stream that does not follow the protocol.

@@ -1,7 +1,8 @@
 //! The directory you stand in: the working tree with its uncommitted changes, or one commit of it.
 //!
 //! What a job checks out is the files a commit of everything would hold: tracked and untracked ones as
-//! they are on disk, ignored and deleted ones left out. No `.git` directory is part of it.
+//! they are on disk, ignored and deleted ones left out. With a commit comes a `.git` directory of the job's
+//! own.
 //!
 //! Branch and commit are read from the files of the repository, so that a machine without `git` still
 //! knows them; what only `git` can tell is asked of it in the background while the caller does other
@@ -10,6 +11,7 @@
 mod archive;
 mod facts;
 mod git;
+mod history;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -167,6 +169,23 @@ impl Worktree {
         }
     }
 
+    /// The history a job gets with a revision. A project that is only a part of its repository gets none:
+    /// its paths are not those of the commits.
+    fn history_of(&self, revision: &Revision) -> Option<archive::HistoryRequest> {
+        let repository = self
+            .repository
+            .as_ref()
+            .filter(|files| files.is_of(&self.root))?;
+        Some(archive::HistoryRequest {
+            repository: repository.clone(),
+            wanted: history::Wanted {
+                sha: revision.sha.as_deref().and_then(facts::as_sha)?,
+                branch: revision.branch.clone(),
+                tag: revision.tag.clone(),
+            },
+        })
+    }
+
     fn commit_facts(&self) -> &CommitFacts {
         match &self.git {
             Background::NotARepository(facts) => facts,
@@ -217,7 +236,7 @@ impl Forge for Worktree {
 
     fn open_source<'a>(
         &'a self,
-        _revision: &'a Revision,
+        revision: &'a Revision,
     ) -> BoxFuture<'a, Result<SourceStream, ForgeError>> {
         Box::pin(async move {
             let root = self.root.clone();
@@ -229,7 +248,8 @@ impl Forge for Worktree {
                 (None, Some(_)) => archive::Source::Tracked,
                 (None, None) => archive::Source::Everything,
             };
-            let stream: SourceStream = Box::pin(archive::stream(root, source));
+            let stream: SourceStream =
+                Box::pin(archive::stream(root, source, self.history_of(revision)));
             Ok(stream)
         })
     }

@@ -149,7 +149,6 @@ impl Inner {
                 shell: build.shell.clone(),
                 working_directory: build.working_directory.clone(),
                 user,
-                on_disconnect: self.settings.on_disconnect,
                 max_run_time_ms: self.settings.max_run_time_ms,
             },
             mask,

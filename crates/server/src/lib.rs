@@ -29,7 +29,7 @@ pub use capstan_engine::{JobRow, PipelineRow, Row, TaskRow, TaskState, WorkflowR
 pub use capstan_store::StepRow;
 pub use error::{ApplyError, FollowError, StartError, TriggerError};
 pub use live::{Update, UpdateKind};
-pub use settings::Settings;
+pub use settings::{OnDisconnect, Settings};
 pub use trigger::Triggered;
 
 use driver::{Held, Live, lock};

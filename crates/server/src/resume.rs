@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use capstan_engine::event::{CancelScope, Timer};
 use capstan_engine::{Effect, Event, Row, TaskState};
-use capstan_model::wire::OnDisconnect;
 use capstan_model::{JobId, JobStatus, PipelineId, TaskId, WorkflowId, WorkflowStatus};
 use capstan_store::Telemetry;
 
@@ -14,6 +13,7 @@ use crate::driver::{Live, lock, now_ms};
 use crate::error::{ApplyError, StartError};
 use crate::groups::Member;
 use crate::live::{Update, UpdateKind};
+use crate::settings::OnDisconnect;
 
 /// Updates read at once.
 const PAGE: u32 = 1024;
@@ -225,7 +225,7 @@ impl Inner {
                     match self.settings.on_disconnect {
                         // The runner was in the process that ended, and its places died with it.
                         OnDisconnect::Die => self.attempt(id, Event::TimerFired { timer }).await?,
-                        OnDisconnect::Hold { .. } => {
+                        OnDisconnect::Hold => {
                             // The time this server was away does not count (safety rule 15).
                             let lease = i64::try_from(self.settings.lease_ms).unwrap_or(i64::MAX);
                             self.arm(id, timer, lease);
@@ -238,7 +238,7 @@ impl Inner {
         if self.settings.on_disconnect == OnDisconnect::Die {
             self.give_up_queued(&live).await?;
         }
-        if matches!(self.settings.on_disconnect, OnDisconnect::Hold { .. }) {
+        if self.settings.on_disconnect == OnDisconnect::Hold {
             for (timer, at_ms) in timers {
                 if matches!(timer, Timer::CancelGrace { .. }) {
                     self.arm(id, timer, at_ms.saturating_sub(now));

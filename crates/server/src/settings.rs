@@ -25,6 +25,15 @@ pub struct Settings {
     pub max_run_time_ms: u64,
     /// Length of a lease in milliseconds.
     pub lease_ms: u64,
-    /// What a place does when its runner is gone.
-    pub on_disconnect: capstan_model::wire::OnDisconnect,
+    /// What became of the places of runners that this server does not hear from.
+    pub on_disconnect: OnDisconnect,
+}
+
+/// See [`Settings::on_disconnect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// They ended with this server's process: the laptop.
+    Die,
+    /// They go on, and may be heard of again for as long as their leases last.
+    Hold,
 }

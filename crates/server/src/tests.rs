@@ -8,7 +8,7 @@ use capstan_engine::event::{NewWorkflow, PlanRef};
 use capstan_engine::{TaskState, rows::JobRow};
 use capstan_model::plan::{BuildJob, Decision, Executor, Job, JobKind, Workflow};
 use capstan_model::trigger::{Project, Revision, Selection, TriggerKind};
-use capstan_model::wire::{Assignment, OnDisconnect};
+use capstan_model::wire::Assignment;
 use capstan_model::{FileId, JobStatus, OriginId, Secret, Span};
 use capstan_scm::{Forge, ForgeError, SourceStream};
 use futures_util::future::BoxFuture;

@@ -1,14 +1,16 @@
 //! `run`: a script given to a shell (language 8.6).
 
 use std::io;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use capstan_model::StepStatus;
 use capstan_model::plan::RunStep;
+use rustix::fd::AsFd;
+use rustix::process::{Pid, Signal};
 
-use crate::process::{End, Limits, Process};
+use crate::os::Handle;
+use crate::process::{End, Limits, Process, ready};
 use crate::shell;
 use crate::steps::Ended;
 use crate::task::{Output, Task};
@@ -18,30 +20,32 @@ const SILENCE_MS: u64 = 600_000;
 
 /// Runs a script, again when it may be tried again.
 pub(crate) fn run(task: &Task, step: &RunStep, output: &mut Output<'_>) -> Ended {
-    for attempt in 0..=step.max_auto_reruns {
+    let mut left = step.max_auto_reruns;
+    loop {
         let ended = once(task, step, output);
-        let again = ended.status == StepStatus::Failed && attempt < step.max_auto_reruns;
-        if !again || task.link.cancel_grace_ms().is_some() {
+        if ended.status != StepStatus::Failed || left == 0 {
             return ended;
         }
-        let left = step.max_auto_reruns - attempt;
         output.line(&format!("Trying again, {left} more at most"));
-        pause(task, Duration::from_millis(step.auto_rerun_delay_ms));
+        left -= 1;
+        if let Some(ended) = pause(task, Duration::from_millis(step.auto_rerun_delay_ms)) {
+            return said(ended, output);
+        }
     }
-    Ended::badly("no attempt was made")
 }
 
-/// Waits, but not through a cancel.
-fn pause(task: &Task, time: Duration) {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let time = Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(time.subsec_nanos()) as _,
-    };
-    let _ = poll(
-        &mut [PollFd::new(task.link.wake(), PollFlags::IN)],
-        Some(&time),
-    );
+/// Waits, but neither through a cancel nor past the end of the job's time.
+fn pause(task: &Task, time: Duration) -> Option<Ended> {
+    let until = Instant::now() + time;
+    loop {
+        if let Some(ended) = task.over() {
+            return Some(ended);
+        }
+        if until <= Instant::now() {
+            return None;
+        }
+        ready([Some(task.link.wake().as_fd())], until.min(task.deadline));
+    }
 }
 
 fn once(task: &Task, step: &RunStep, output: &mut Output<'_>) -> Ended {
@@ -54,46 +58,42 @@ fn once(task: &Task, step: &RunStep, output: &mut Output<'_>) -> Ended {
     };
     let silence = Duration::from_millis(step.no_output_timeout_ms.unwrap_or(SILENCE_MS));
     let limits = Limits {
-        silence: Some(silence),
+        silence,
         deadline: task.deadline,
         link: &task.link,
     };
-    let end = process.watch(&limits, &mut |bytes| output.bytes(bytes));
-    ended(end, silence, output)
-}
-
-fn ended(end: End, silence: Duration, output: &mut Output<'_>) -> Ended {
-    let (status, exit_code, reason) = match end {
+    let ended = match process.watch(limits, &mut |bytes| output.bytes(bytes)) {
         End::Exited(0) => {
             return Ended {
                 exit_code: Some(0),
                 ..Ended::well()
             };
         }
-        End::Exited(code) => {
-            let reason = format!("Exited with code exit status {code}");
-            (StepStatus::Failed, Some(code), reason)
-        }
+        End::Exited(code) => Ended {
+            exit_code: Some(code),
+            ..Ended::badly(format!("Exited with code exit status {code}"))
+        },
         End::Silent => {
             let limit = duration(silence);
-            let reason =
-                format!("Too long with no output (exceeded {limit}): context deadline exceeded");
-            (StepStatus::Timedout, None, reason)
+            Ended {
+                status: StepStatus::Timedout,
+                ..Ended::badly(format!(
+                    "Too long with no output (exceeded {limit}): context deadline exceeded"
+                ))
+            }
         }
-        End::Late => (
-            StepStatus::Timedout,
-            None,
-            String::from("The job ran longer than it may"),
-        ),
-        End::Canceled => (StepStatus::Canceled, None, String::from("Canceled")),
+        End::Late => Ended::late(),
+        End::Canceled => Ended::canceled(),
     };
-    output.fresh_line(&reason);
-    Ended {
-        status,
-        exit_code,
-        reason: Some(reason),
-        late: end == End::Late,
+    said(ended, output)
+}
+
+/// The reason as the last line of the output.
+fn said(ended: Ended, output: &mut Output<'_>) -> Ended {
+    if let Some(reason) = &ended.reason {
+        output.fresh_line(reason);
     }
+    ended
 }
 
 /// As Go prints it: `10m0s`, `1h15m0s`, `5s`, `500ms`.
@@ -125,12 +125,13 @@ fn start(task: &Task, step: &RunStep) -> Result<Process, String> {
     }
     let mut command = Command::new(program);
     command.args(arguments);
-    if step.command.len() > shell::LONGEST_ARGUMENT {
-        command
-            .arg(script(task, step).map_err(|error| format!("cannot write the script: {error}"))?);
-    } else {
-        command.arg("-c").arg(&step.command);
-    }
+    match shell::code_option(&words).filter(|_| step.command.len() <= shell::LONGEST_ARGUMENT) {
+        Some(option) => command.arg(option).arg(&step.command),
+        None => command.arg(
+            task.write_script(&step.command)
+                .map_err(|error| format!("cannot write the script: {error}"))?,
+        ),
+    };
     command
         .env_clear()
         .envs(task.environment.with(&step.environment).iter())
@@ -143,17 +144,11 @@ fn start(task: &Task, step: &RunStep) -> Result<Process, String> {
     })
 }
 
-fn script(task: &Task, step: &RunStep) -> io::Result<PathBuf> {
-    let path = task.folder.join(format!("script-{}", task.next_number()));
-    std::fs::write(&path, &step.command)?;
-    task.give(&path)?;
-    Ok(path)
-}
-
 /// A `run` step in the background: the job goes on, and the process lives until the job ends.
 pub(crate) struct Background {
     /// Its id, so that nobody else buries it.
-    pub(crate) pid: rustix::process::Pid,
+    pub(crate) pid: Pid,
+    handle: Handle,
     thread: std::thread::JoinHandle<Ended>,
 }
 
@@ -162,31 +157,36 @@ impl Background {
     pub(crate) fn start(task: &Task, step: &RunStep, number: u32) -> Result<Self, String> {
         let process = start(task, step)?;
         let pid = process.pid();
+        let handle = process
+            .handle()
+            .map_err(|error| format!("cannot hold on to the process: {error}"))?;
         let link = std::sync::Arc::clone(&task.link);
-        let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         let watch = move || {
             let mut output = Output::new(&link, number);
-            let limits = Limits {
-                silence: None,
-                deadline: far,
-                link: &link,
-            };
-            let end = process.watch(&limits, &mut |bytes| output.bytes(bytes));
-            let exit_code = match end {
-                End::Exited(code) => Some(code),
-                _ => None,
-            };
+            let end = process.follow(&mut |bytes| output.bytes(bytes));
+            if link.is_canceled() {
+                return Ended::canceled();
+            }
             // However it ended: its exit code does not count (platform 2.7).
             Ended {
-                exit_code,
+                exit_code: match end {
+                    End::Exited(code) => Some(code),
+                    _ => None,
+                },
                 ..Ended::well()
             }
         };
         let thread = std::thread::Builder::new().spawn(watch);
         Ok(Self {
             pid,
+            handle,
             thread: thread.map_err(|error| format!("cannot start a thread: {error}"))?,
         })
+    }
+
+    /// Kills its shell; what that has started is for the reaper.
+    pub(crate) fn kill(&self) {
+        self.handle.signal(Signal::KILL);
     }
 
     /// How it ended; to be asked once it was killed.

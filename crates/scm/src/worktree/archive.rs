@@ -12,7 +12,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc;
 
+use super::facts::RepositoryFiles;
 use super::git;
+use super::history::{History, Wanted};
 
 const CHUNK: usize = 64 << 10;
 const CHUNKS_IN_FLIGHT: usize = 4;
@@ -32,15 +34,27 @@ pub(super) enum Source {
     },
 }
 
+/// What is needed to make a history.
+pub(super) struct HistoryRequest {
+    /// Where from.
+    pub(super) repository: RepositoryFiles,
+    /// What for.
+    pub(super) wanted: Wanted,
+}
+
 /// Starts writing. A failure comes out of the stream as an error, never as a shorter tree.
-pub(super) fn stream(root: PathBuf, source: Source) -> impl AsyncRead + Send {
+pub(super) fn stream(
+    root: PathBuf,
+    source: Source,
+    history: Option<HistoryRequest>,
+) -> impl AsyncRead + Send {
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     std::thread::spawn(move || {
         let out = ChunkWriter {
             sender: sender.clone(),
             chunk: Vec::with_capacity(CHUNK),
         };
-        if let Err(error) = write(&root, &source, out) {
+        if let Err(error) = write(&root, &source, history, out) {
             // Whoever stopped reading does not want to know.
             let _ = sender.blocking_send(Err(error));
         }
@@ -52,8 +66,18 @@ pub(super) fn stream(root: PathBuf, source: Source) -> impl AsyncRead + Send {
     }
 }
 
-fn write(root: &Path, source: &Source, out: ChunkWriter) -> io::Result<()> {
+fn write(
+    root: &Path,
+    source: &Source,
+    history: Option<HistoryRequest>,
+    out: ChunkWriter,
+) -> io::Result<()> {
     let mut tar = tar::Builder::new(out);
+    // Made while the files are on their way.
+    let history = history.map(|request| {
+        let root = root.to_owned();
+        std::thread::spawn(move || History::make(&root, &request.repository, &request.wanted))
+    });
     match source {
         Source::Tracked => match tracked(root) {
             Ok(paths) => append_paths(&mut tar, root, &paths)?,
@@ -65,6 +89,20 @@ fn write(root: &Path, source: &Source, out: ChunkWriter) -> io::Result<()> {
         },
         Source::Everything => append_everything(&mut tar, root)?,
         Source::Commit { sha, time } => append_commit(&mut tar, root, sha, *time)?,
+    }
+    if let Some(history) = history {
+        let history = history
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
+        match history {
+            Ok(history) => append_history(&mut tar, &history)?,
+            // Without the program there is nothing to ask for history with either.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let why = format!("cannot make the job's .git directory: {error}");
+                return Err(io::Error::new(error.kind(), why));
+            }
+        }
     }
     tar.into_inner()?.flush()
 }
@@ -248,6 +286,28 @@ fn append_commit(tar: &mut Tar, root: &Path, sha: &str, time: u64) -> io::Result
     } else {
         Err(io::Error::other(format!("git cat-file: {status}")))
     }
+}
+
+/// Writes a `.git` directory.
+fn append_history(tar: &mut Tar, history: &History) -> io::Result<()> {
+    // Git takes a directory without these for no repository.
+    for directory in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+        let mut header = header(tar::EntryType::Directory, 0o755, 0, 0);
+        tar.append_data(&mut header, Path::new(".git").join(directory), io::empty())?;
+    }
+    for (path, text) in &history.texts {
+        let mut header = header(tar::EntryType::Regular, 0o644, 0, text.len() as u64);
+        tar.append_data(&mut header, Path::new(".git").join(path), text.as_slice())?;
+    }
+    for (path, file, length) in &history.files {
+        let mut header = header(tar::EntryType::Regular, 0o644, 0, *length);
+        tar.append_data(
+            &mut header,
+            Path::new(".git").join(path),
+            file.take(*length),
+        )?;
+    }
+    Ok(())
 }
 
 /// `<mode> <type> <object>\t<path>`.

@@ -1,5 +1,6 @@
 //! What is known of a repository: from its files at once, from the `git` command a little later.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,9 +8,14 @@ use capstan_model::trigger::Project;
 
 use super::git;
 
+/// The kinds of references that a clone has.
+const REFERENCES: [&str; 3] = ["refs/heads/", "refs/tags/", "refs/remotes/"];
+
 /// The files that hold branch, commit and remotes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RepositoryFiles {
+    /// The directory whose files it holds.
+    top: PathBuf,
     /// `HEAD` of this working tree.
     git_dir: PathBuf,
     /// References and configuration, shared by all working trees of the repository.
@@ -43,6 +49,7 @@ impl RepositoryFiles {
             Err(_) => git_dir.clone(),
         };
         Some(Self {
+            top: top.to_owned(),
             git_dir,
             common_dir,
         })
@@ -82,6 +89,70 @@ impl RepositoryFiles {
         })
     }
 
+    /// Whether it is the repository of exactly this directory.
+    pub(super) fn is_of(&self, directory: &Path) -> bool {
+        self.top == directory
+    }
+
+    /// Where its objects are.
+    pub(super) fn objects(&self) -> PathBuf {
+        self.common_dir.join("objects")
+    }
+
+    /// The commits at which its history was cut off, one a line.
+    pub(super) fn shallow(&self) -> Option<String> {
+        fs::read_to_string(self.common_dir.join("shallow")).ok()
+    }
+
+    /// Bytes of its packs.
+    pub(super) fn pack_bytes(&self) -> u64 {
+        let packs = fs::read_dir(self.objects().join("pack"));
+        let lengths = packs
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.metadata().map_or(0, |metadata| metadata.len()));
+        lengths.fold(0, u64::saturating_add)
+    }
+
+    /// Branches, tags and remote branches with the objects they name. A repository with references in
+    /// another form than files shows none.
+    pub(super) fn references(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let packed = fs::read_to_string(self.common_dir.join("packed-refs")).unwrap_or_default();
+        for line in packed.lines() {
+            if let Some((sha, name)) = line.split_once(' ')
+                && let Some(sha) = as_sha(sha)
+                && REFERENCES.iter().any(|kind| name.starts_with(kind))
+            {
+                found.insert(name.to_owned(), sha);
+            }
+        }
+        // A file of its own is newer than the packed one.
+        let mut pending: Vec<String> = REFERENCES
+            .iter()
+            .map(|kind| kind.trim_end_matches('/').to_owned())
+            .collect();
+        while let Some(directory) = pending.pop() {
+            let entries = fs::read_dir(self.common_dir.join(&directory));
+            for entry in entries.into_iter().flatten().flatten() {
+                let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                    continue;
+                };
+                let name = format!("{directory}/{name}");
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => pending.push(name),
+                    Ok(kind) if kind.is_file() => {
+                        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+                        found.extend(as_sha(&text).map(|sha| (name, sha)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
     /// The branch `origin/HEAD` points at.
     pub(super) fn default_branch(&self) -> Option<String> {
         let text = fs::read_to_string(self.common_dir.join("refs/remotes/origin/HEAD")).ok()?;
@@ -98,7 +169,8 @@ impl RepositoryFiles {
     }
 }
 
-fn as_sha(text: &str) -> Option<String> {
+/// An object's name in hex.
+pub(super) fn as_sha(text: &str) -> Option<String> {
     let text = text.trim();
     let hex = matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     hex.then(|| text.to_owned())
@@ -169,7 +241,7 @@ pub(super) fn project_of_remote(url: &str) -> Option<Project> {
 }
 
 /// A token in a remote's URL is no business of a job.
-fn without_credentials(url: &str) -> String {
+pub(super) fn without_credentials(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme @ ("http" | "https"), rest)) => {
             let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
