@@ -1,24 +1,26 @@
 //! Keeps secrets out of logs. One automaton over every known form of every secret runs over the byte
 //! stream before anything is stored or shown. It is a seat belt: a job that means to leak a secret can.
 
+mod finder;
 mod forms;
+mod view;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use finder::Finder;
+use view::View;
 
 /// What stands in the log where a secret stood.
 const REPLACEMENT: &[u8] = b"****";
-/// Up to this many pattern bytes the fast but large automaton is built.
-const DFA_LIMIT: usize = 32 * 1024;
 /// Escape bytes that may lie inside one held-back match before it is let go.
 const ESCAPE_LIMIT: usize = 64 * 1024;
 
-/// The secrets of a task and the automaton that finds them.
+/// The secrets of a task and what finds them.
 #[derive(Clone)]
 pub struct Masker {
     patterns: Vec<Vec<u8>>,
-    matcher: Option<Arc<Matcher>>,
+    finder: Option<Arc<Finder>>,
 }
 
 impl std::fmt::Debug for Masker {
@@ -26,14 +28,6 @@ impl std::fmt::Debug for Masker {
         // The patterns are secrets.
         write!(f, "Masker({} patterns)", self.patterns.len())
     }
-}
-
-struct Matcher {
-    automaton: AhoCorasick,
-    /// Sorted, for the question whether some bytes begin a pattern.
-    patterns: Vec<Vec<u8>>,
-    first: [bool; 256],
-    longest: usize,
 }
 
 impl Masker {
@@ -45,7 +39,7 @@ impl Masker {
         }
         let mut masker = Self {
             patterns,
-            matcher: None,
+            finder: None,
         };
         masker.build();
         masker
@@ -60,8 +54,9 @@ impl Masker {
     /// A stream that masks one flow of bytes.
     pub fn stream(&self) -> MaskStream {
         MaskStream {
-            matcher: self.matcher.clone(),
+            finder: self.finder.clone(),
             held: Vec::new(),
+            wrapped: 0,
         }
     }
 
@@ -77,65 +72,16 @@ impl Masker {
     fn build(&mut self) {
         self.patterns.sort_unstable();
         self.patterns.dedup();
-        self.matcher = Matcher::new(&self.patterns).map(Arc::new);
-    }
-}
-
-impl Matcher {
-    fn new(patterns: &[Vec<u8>]) -> Option<Self> {
-        let bytes: usize = patterns.iter().map(Vec::len).sum();
-        let build = |kind| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .kind(Some(kind))
-                .build(patterns)
-        };
-        let preferred = if bytes <= DFA_LIMIT {
-            AhoCorasickKind::DFA
-        } else {
-            AhoCorasickKind::ContiguousNFA
-        };
-        // The smallest automaton fails only beyond two billion states; no environment is that large.
-        let automaton = build(preferred)
-            .or_else(|_| build(AhoCorasickKind::NoncontiguousNFA))
-            .ok()
-            .filter(|_| !patterns.is_empty())?;
-        let mut first = [false; 256];
-        for byte in patterns.iter().filter_map(|pattern| pattern.first()) {
-            first[usize::from(*byte)] = true;
-        }
-        let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
-        Some(Self {
-            automaton,
-            patterns: patterns.to_vec(),
-            first,
-            longest,
-        })
-    }
-
-    /// Where the longest tail begins that more input could turn into a match, or into a longer one.
-    fn open_tail(&self, view: &[u8]) -> usize {
-        let from = view.len().saturating_sub(self.longest);
-        (from..view.len())
-            .find(|at| self.first[usize::from(view[*at])] && self.begins_pattern(&view[*at..]))
-            .unwrap_or(view.len())
-    }
-
-    fn begins_pattern(&self, tail: &[u8]) -> bool {
-        // Sorted patterns that start with `tail` follow `tail` itself, which is not open any more.
-        let after = self
-            .patterns
-            .partition_point(|pattern| pattern.as_slice() <= tail);
-        self.patterns
-            .get(after)
-            .is_some_and(|pattern| pattern.starts_with(tail))
+        self.finder = Finder::new(self.patterns.clone()).map(Arc::new);
     }
 }
 
 /// Masks one flow of bytes, however it is cut.
 pub struct MaskStream {
-    matcher: Option<Arc<Matcher>>,
+    finder: Option<Arc<Finder>>,
     held: Vec<u8>,
+    /// How many characters of wrapped text stood right before what is held.
+    wrapped: usize,
 }
 
 impl std::fmt::Debug for MaskStream {
@@ -167,7 +113,7 @@ impl MaskStream {
     }
 
     fn step(&mut self, input: &[u8], out: &mut Vec<u8>, last: bool) {
-        let Some(matcher) = &self.matcher else {
+        let Some(finder) = &self.finder else {
             out.extend_from_slice(input);
             return;
         };
@@ -180,140 +126,92 @@ impl MaskStream {
             joined = all;
             &joined
         };
-        let used = if bytes.iter().any(|byte| is_escape(*byte)) {
-            mask_stripped(matcher, bytes, out, last)
-        } else {
-            mask_plain(matcher, bytes, out, last)
+        let view = View::without_escapes(bytes);
+        let unwrapped = view.unwrapped(self.wrapped);
+        let used = match &unwrapped {
+            None if view.is_raw() => mask_plain(finder, bytes, out, last),
+            _ => mask_views(finder, bytes, &view, unwrapped.as_ref(), out, last),
         };
+        self.wrapped = view.wrapped_before(used, self.wrapped);
         self.held.extend_from_slice(&bytes[used..]);
     }
 }
 
-/// Masks bytes without escapes; returns how many are done with.
-fn mask_plain(matcher: &Matcher, bytes: &[u8], out: &mut Vec<u8>, last: bool) -> usize {
+/// Masks bytes that are seen as they are; returns how many are done with.
+fn mask_plain(finder: &Finder, bytes: &[u8], out: &mut Vec<u8>, last: bool) -> usize {
     let open = if last {
         bytes.len()
     } else {
-        matcher.open_tail(bytes)
+        finder.open_tail(bytes)
     };
     let mut done = 0;
-    for found in matcher.automaton.find_iter(bytes) {
+    while let Some(found) = finder.find(bytes, done) {
         // A match that begins before the open tail cannot grow: else the tail would begin there.
-        if found.start() >= open {
+        if found.start >= open {
             break;
         }
-        out.extend_from_slice(&bytes[done..found.start()]);
+        out.extend_from_slice(&bytes[done..found.start]);
         out.extend_from_slice(REPLACEMENT);
-        done = found.end();
+        done = found.end;
     }
     let end = open.max(done);
     out.extend_from_slice(&bytes[done..end]);
     end
 }
 
-/// The same on a view without escapes, carriage returns and backspaces. Escapes inside a match are
-/// written after the replacement, so that colours end where they ended.
-fn mask_stripped(matcher: &Matcher, bytes: &[u8], out: &mut Vec<u8>, last: bool) -> usize {
-    let (view, places, complete) = strip(bytes);
-    let raw = |at: usize| places.get(at).copied().unwrap_or(complete);
+/// The same through views of the bytes. What a view leaves out inside a match is written after the
+/// replacement, so that colours end where they ended and lines stay lines.
+fn mask_views(
+    finder: &Finder,
+    bytes: &[u8],
+    view: &View<'_>,
+    unwrapped: Option<&View<'_>>,
+    out: &mut Vec<u8>,
+    last: bool,
+) -> usize {
+    let views = || std::iter::once(view).chain(unwrapped);
     let open = if last {
-        view.len()
-    } else {
-        matcher.open_tail(&view)
-    };
-    let overflow = bytes.len() - raw(open) > matcher.longest + ESCAPE_LIMIT;
-    let open = if overflow { view.len() } else { open };
-    let mut done = 0;
-    for found in matcher.automaton.find_iter(&view) {
-        if found.start() >= open {
-            break;
-        }
-        let (Some(start), Some(final_byte)) =
-            (places.get(found.start()), places.get(found.end() - 1))
-        else {
-            break;
-        };
-        out.extend_from_slice(&bytes[done..*start]);
-        out.extend_from_slice(REPLACEMENT);
-        for at in found.range() {
-            let (here, next) = (raw(at), raw(at + 1));
-            if at + 1 < found.end() {
-                out.extend_from_slice(&bytes[here + 1..next]);
-            }
-        }
-        done = final_byte + 1;
-    }
-    let end = if last || overflow {
         bytes.len()
     } else {
-        raw(open).max(done)
+        let opens = views().map(|view| view.raw(finder.open_tail(&view.bytes)));
+        let open = opens.min().unwrap_or(bytes.len());
+        let overflow = bytes.len() - open > finder.longest() + ESCAPE_LIMIT;
+        if overflow { bytes.len() } else { open }
     };
+    let mut spans: Vec<(Range<usize>, &View<'_>)> = Vec::new();
+    for view in views() {
+        let mut from = 0;
+        while let Some(found) = finder.find(&view.bytes, from) {
+            let span = view.raw(found.start)..view.raw(found.end - 1) + 1;
+            if span.start >= open {
+                break;
+            }
+            from = found.end;
+            spans.push((span, view));
+        }
+    }
+    spans.sort_by_key(|(span, _)| span.start);
+    let mut done = 0;
+    for (span, view) in spans {
+        if span.start >= done {
+            out.extend_from_slice(&bytes[done..span.start]);
+            out.extend_from_slice(REPLACEMENT);
+            done = span.start;
+        }
+        // Of overlapping spans, the part that is not covered yet.
+        if done < span.end {
+            for gap in view.left_out(&(done..span.end)) {
+                out.extend_from_slice(&bytes[gap.start.max(done)..gap.end]);
+            }
+            done = span.end;
+        }
+    }
+    let end = open.max(done);
     out.extend_from_slice(&bytes[done..end]);
     end
 }
 
-fn is_escape(byte: u8) -> bool {
-    matches!(byte, 0x1b | b'\r' | 0x08)
-}
-
-/// The bytes that are not escapes, where each stood, and where an unfinished escape at the end begins.
-fn strip(bytes: &[u8]) -> (Vec<u8>, Vec<usize>, usize) {
-    let mut view = Vec::with_capacity(bytes.len());
-    let mut places = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            0x1b => match escape_length(&bytes[at..]) {
-                Some(length) => at += length,
-                None => return (view, places, at),
-            },
-            b'\r' | 0x08 => at += 1,
-            _ => {
-                view.push(*byte);
-                places.push(at);
-                at += 1;
-            }
-        }
-    }
-    (view, places, bytes.len())
-}
-
-/// Length of the escape sequence at the start of `bytes`, `None` while it is unfinished.
-fn escape_length(bytes: &[u8]) -> Option<usize> {
-    /// No terminal sends longer ones; whatever is longer is not an escape.
-    const LONGEST: usize = 4096;
-    let end = match bytes.get(1)? {
-        b'[' => bytes
-            .iter()
-            .skip(2)
-            .position(|b| !(0x20..=0x3f).contains(b))
-            .map(|at| {
-                // Only a final byte belongs to the sequence; anything else cuts it short.
-                let last = at + 2;
-                let is_final = bytes.get(last).is_some_and(|b| (0x40..=0x7e).contains(b));
-                if is_final { last + 1 } else { last }
-            }),
-        b']' => {
-            let bell = bytes.iter().position(|b| *b == 0x07).map(|at| at + 1);
-            let string_end = bytes
-                .windows(2)
-                .position(|pair| pair == b"\x1b\\")
-                .map(|at| at + 2);
-            match (bell, string_end) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            }
-        }
-        b'(' | b')' | b'#' => (bytes.len() >= 3).then_some(3),
-        0x20..=0x7e => Some(2),
-        _ => Some(1),
-    };
-    match end {
-        Some(end) if end <= LONGEST => Some(end),
-        None if bytes.len() <= LONGEST => None,
-        _ => Some(1),
-    }
-}
-
+#[cfg(test)]
+mod property;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
+use super::finder::GRAM;
+use super::view::View;
+
 /// Values shorter than this are left readable (so are `true` and `false`).
 const SHORTEST: usize = 4;
 /// Lines of a multi-line value from this length on are masked by themselves.
@@ -38,9 +41,9 @@ pub(super) fn of(secret: &str) -> Vec<Vec<u8>> {
         encode(base, &mut found);
     }
     for form in &mut found {
-        *form = super::strip(form).0;
+        *form = View::without_escapes(form).bytes.into_owned();
     }
-    found.retain(|form| form.len() >= SHORTEST);
+    found.retain(|form| form.len() >= GRAM);
     found.sort_unstable();
     found.dedup();
     found
@@ -50,10 +53,13 @@ fn encode(text: &str, out: &mut Vec<Vec<u8>>) {
     let bytes = text.as_bytes();
     out.push(bytes.to_vec());
     base64_forms(bytes, out);
-    for once in [
-        STANDARD.encode(bytes),
-        STANDARD.encode([bytes, b"\n"].concat()),
-    ] {
+    for once in [bytes.to_vec(), [bytes, b"\n"].concat()].map(|text| STANDARD.encode(text)) {
+        for width in [64, 76] {
+            if once.len() > width {
+                let lines = chunks(&once, width).join("\n");
+                base64_forms(lines.as_bytes(), out);
+            }
+        }
         base64_forms(once.as_bytes(), out);
     }
     base32_forms(bytes, out);
@@ -84,34 +90,45 @@ fn each(bytes: &[u8], out: &mut Vec<Vec<u8>>, one: impl Fn(&u8) -> String, separ
 }
 
 /// Base64 of the value by itself and inside longer text: at each of the three alignments, only the
-/// characters that the value alone decides.
+/// characters that the value alone decides. Line ends inside are left out of what is searched.
 fn base64_forms(bytes: &[u8], out: &mut Vec<Vec<u8>>) {
-    for engine in [&STANDARD, &URL_SAFE, &STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-        wrapped(engine.encode(bytes), out);
+    for engine in [&STANDARD, &URL_SAFE] {
+        out.push(engine.encode(bytes).into_bytes());
     }
     for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-        for before in 0..3_usize {
-            let padded = [vec![0; before], bytes.to_vec()].concat();
-            let all = engine.encode(&padded);
-            let start = (before * 8).div_ceil(6);
-            let end = padded.len() * 8 / 6;
-            if let Some(inner) = all
-                .get(start..end)
-                .filter(|inner| inner.len() >= SHORTEST_LINE)
-            {
-                wrapped(inner.to_owned(), out);
-            }
-        }
+        out.push(engine.encode(bytes).into_bytes());
+        inside_longer_text(bytes, 6, |text| engine.encode(text), out);
     }
 }
 
-fn wrapped(text: String, out: &mut Vec<Vec<u8>>) {
-    for width in [64, 76] {
-        if text.len() > width {
-            out.push(chunks(&text, width).join("\n").into_bytes());
+/// Base32 in the same way, at each of its five alignments.
+fn base32_forms(bytes: &[u8], out: &mut Vec<Vec<u8>>) {
+    // The unpadded form is found inside the padded one.
+    out.push(base32(bytes).to_lowercase().into_bytes());
+    out.push(base32(bytes).into_bytes());
+    inside_longer_text(bytes, 5, base32, out);
+    inside_longer_text(bytes, 5, |text| base32(text).to_lowercase(), out);
+}
+
+/// What an encoding of `bits` per character makes of the value wherever it stands in a longer text,
+/// without the characters at its ends that its neighbours share in.
+fn inside_longer_text(
+    bytes: &[u8],
+    bits: usize,
+    encode: impl Fn(&[u8]) -> String,
+    out: &mut Vec<Vec<u8>>,
+) {
+    // Three bytes are four characters of six bits, five bytes are eight of five.
+    let alignments = if bits == 6 { 3 } else { 5 };
+    for before in 0..alignments {
+        let padded = [vec![0; before], bytes.to_vec()].concat();
+        let all = encode(&padded);
+        let start = (before * 8).div_ceil(bits);
+        let end = padded.len() * 8 / bits;
+        if let Some(inner) = all.get(start..end) {
+            out.push(inner.as_bytes().to_vec());
         }
     }
-    out.push(text.into_bytes());
 }
 
 fn chunks(ascii: &str, width: usize) -> Vec<String> {
@@ -122,7 +139,7 @@ fn chunks(ascii: &str, width: usize) -> Vec<String> {
         .collect()
 }
 
-fn base32_forms(bytes: &[u8], out: &mut Vec<Vec<u8>>) {
+fn base32(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut text = String::new();
     for group in bytes.chunks(5) {
@@ -135,19 +152,19 @@ fn base32_forms(bytes: &[u8], out: &mut Vec<Vec<u8>>) {
             text.push(char::from(ALPHABET[usize::try_from(index).unwrap_or(0)]));
         }
     }
-    // The unpadded form is found inside the padded one.
-    out.push(text.to_lowercase().into_bytes());
-    out.push(text.into_bytes());
+    text
 }
 
 fn percent_forms(bytes: &[u8], out: &mut Vec<Vec<u8>>) {
     type Keep = fn(u8) -> bool;
+    let strict: Keep = |b| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let form: Keep = |b| b.is_ascii_alphanumeric() || b"-._*".contains(&b);
     let unreserved: Keep = |b| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let component: Keep = |b| b.is_ascii_alphanumeric() || b"-._~!*'()".contains(&b);
     let path: Keep = |b| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
     let whole: Keep = |b| b.is_ascii_alphanumeric() || b"-._~!*'();/?:@&=+$,#".contains(&b);
     let nothing: Keep = |_| false;
-    for keep in [unreserved, component, path, whole, nothing] {
+    for keep in [strict, form, unreserved, component, path, whole, nothing] {
         for upper in [true, false] {
             let once = percent(bytes, keep, upper);
             out.push(percent(once.as_bytes(), keep, upper).into_bytes());

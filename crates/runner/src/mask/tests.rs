@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::property::Random;
 use super::{Masker, forms};
 
 fn run(masker: &Masker, chunks: &[&[u8]]) -> Vec<u8> {
@@ -12,18 +13,6 @@ fn run(masker: &Masker, chunks: &[&[u8]]) -> Vec<u8> {
     }
     stream.finish(&mut out);
     out
-}
-
-/// A small generator, so that a failure can be repeated from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 11).unwrap() % n
-    }
 }
 
 #[test]
