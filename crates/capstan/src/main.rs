@@ -10,6 +10,7 @@ mod dotenv;
 mod exit;
 mod history;
 mod logs;
+mod orb;
 mod plan;
 mod project;
 mod render;
@@ -86,6 +87,9 @@ directory left out. --branch and --tag only label the run. Ctrl-C cancels; twice
     /// Check or expand config files
     #[command(subcommand)]
     Config(config::ConfigArgs),
+    /// Look at orbs, and make them
+    #[command(subcommand)]
+    Orb(orb::OrbCommand),
 }
 
 fn main() -> ExitCode {
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::main(args),
         Command::Why(args) => why::main(args),
         Command::Config(args) => config::main(args),
+        Command::Orb(args) => orb::main(args),
     };
     match result {
         Ok(code) => code.into(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use capstan_config::{Compiled, Diagnostic, Severity, Sources};
+use capstan_config::{Diagnostic, Severity, Sources};
 use capstan_engine::event::{NewWorkflow, PlanRef};
 use capstan_engine::{Event, Pipeline};
 use capstan_model::plan::{JobKind, StepKind};
@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
 use crate::Inner;
+use crate::compile::{Done, compile};
 use crate::driver::{Live, lock};
 use crate::error::{ApplyError, TriggerError};
 
@@ -51,11 +52,14 @@ impl Inner {
             .await
             .map_err(TriggerError::Config)?;
         let sources = Sources::new(path.clone(), text);
-        let (trigger, sources, compiled) = compile(trigger, sources).await?;
-        let (plan, diagnostics) = match compiled {
-            Compiled::Done { plan, diagnostics } => (plan, diagnostics),
-            Compiled::Missing(orbs) => return Err(TriggerError::Missing(orbs)),
-        };
+        let orbs = &*self.settings.orbs;
+        let compiled = compile(capstan_config::compile, sources, trigger, orbs).await;
+        let Done {
+            sources,
+            trigger,
+            plan,
+            diagnostics,
+        } = compiled.map_err(TriggerError::Internal)?;
         let errors: Vec<String> = diagnostics
             .iter()
             .filter(|diagnostic| diagnostic.severity != Severity::Warning)
@@ -188,18 +192,6 @@ fn located(sources: &Sources, diagnostic: &Diagnostic) -> String {
     };
     let (line, column) = line_column(&file.text, diagnostic.span.start);
     format!("{}:{line}:{column}: {}", file.name, diagnostic.message)
-}
-
-async fn compile(
-    trigger: Trigger,
-    sources: Sources,
-) -> Result<(Trigger, Sources, Compiled), TriggerError> {
-    tokio::task::spawn_blocking(move || {
-        let compiled = capstan_config::compile(&sources, &trigger);
-        (trigger, sources, compiled)
-    })
-    .await
-    .map_err(|error| TriggerError::Internal(error.to_string()))
 }
 
 fn checks_out(plan: &Plan) -> bool {
