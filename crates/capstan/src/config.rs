@@ -28,6 +28,13 @@ pub enum ConfigArgs {
   capstan config process
   capstan config process --branch main --param deploy=true")]
     Process(ProcessArgs),
+    /// Print one config made of a folder of files
+    #[command(after_help = "Examples:
+  capstan config pack src > .circleci/config.yml
+
+Each file becomes keys along its path: src/jobs/build.yml is the job build. Files at the top, and files
+and folders whose names begin with @, go into the map they lie in.")]
+    Pack(crate::orb::pack::PackArgs),
 }
 
 /// Arguments of `capstan config validate`.
@@ -61,6 +68,7 @@ pub fn main(args: &ConfigArgs) -> Result<Code, Failure> {
     match args {
         ConfigArgs::Validate(args) => validate(args),
         ConfigArgs::Process(args) => process(args),
+        ConfigArgs::Pack(args) => crate::orb::pack::config(args),
     }
 }
 

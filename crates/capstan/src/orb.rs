@@ -2,6 +2,7 @@
 
 mod info;
 mod list;
+pub mod pack;
 mod source;
 pub mod sources;
 
@@ -34,6 +35,14 @@ CircleCI's. An exact version that was fetched once is never asked for again.")]
   capstan orb list                all of the folders, and the certified ones of the registries
   capstan orb list --offline --orb-dir orbs")]
     List(list::ListArgs),
+    /// Print one file made of a folder of files: an orb to publish, or to put into --orb-dir
+    #[command(after_help = "Examples:
+  capstan orb pack src > orb.yml
+
+Each file becomes keys along its path: src/jobs/build.yml is the job build. Files at the top, and files
+and folders whose names begin with @, go into the map they lie in. A value <<include(scripts/a.sh)>> is
+replaced by the text of src/scripts/a.sh.")]
+    Pack(pack::PackArgs),
 }
 
 /// Runs the subcommand.
@@ -45,6 +54,7 @@ pub fn main(command: &OrbCommand) -> Result<Code, Failure> {
         OrbCommand::Source(args) => source::main(args),
         OrbCommand::Info(args) => info::main(args),
         OrbCommand::List(args) => list::main(args),
+        OrbCommand::Pack(args) => pack::orb(args),
     }
 }
 

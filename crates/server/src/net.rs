@@ -460,11 +460,12 @@ impl Net {
         });
         // The dot keeps the search domains of the machine out of it.
         let name = format!("{}.", host.trim_end_matches('.'));
-        let found = resolver
-            .await?
-            .lookup_ip(name)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
+        let found = resolver.await?.lookup_ip(name).await.map_err(|error| {
+            failed(match error.is_no_records_found() || error.is_nx_domain() {
+                true => String::from("no name server knows it"),
+                false => error.to_string(),
+            })
+        })?;
         let mut addresses: Vec<IpAddr> = found.iter().take(MAX_ADDRESSES).collect();
         // Machines without IPv6 are commoner than servers without IPv4.
         addresses.sort_by_key(IpAddr::is_ipv6);
@@ -594,6 +595,11 @@ fn is_loopback(host: &Host<&str>) -> bool {
         Host::Ipv4(ip) => ip.is_loopback(),
         Host::Ipv6(ip) => ip.is_loopback(),
     }
+}
+
+/// Whether an address is one of this machine, told by its text alone.
+pub fn is_local(url: &Url) -> bool {
+    url.host().is_some_and(|host| is_loopback(&host))
 }
 
 fn shown_host(url: &Url) -> String {

@@ -197,7 +197,7 @@ impl OrbSources {
             (Version::Exact(_) | Version::Dev(_), Some((orb, version))) => {
                 format!("{orb}/{version}.yml")
             }
-            (_, Some((orb, _))) => format!("{orb}/1.2.3.yml, named by its version,"),
+            (_, Some((orb, _))) => format!("{orb}/VERSION.yml"),
             (_, None) => String::from("its file"),
         };
         format!(

@@ -448,14 +448,26 @@ async fn a_proxy_carries_what_is_not_on_this_machine() {
     assert_eq!(proxy.count(), 1);
 }
 
-#[tokio::test]
-async fn plain_http_is_for_this_machine() {
-    let mut settings = settings(&[]);
-    settings.registries = vec![Registry::new("http://registry.example", None).unwrap()];
-    let said = why(settings, "acme/x@1").await;
-    assert!(said.contains("use https://"), "{said}");
-    for base in ["ftp://x", "https://a:b@c", "https://x/?y", "x"] {
+#[test]
+fn a_registry_is_named_by_a_secure_address_or_one_of_this_machine() {
+    for base in [
+        "ftp://x.example",
+        "http://registry.example",
+        "http://127.0.0.1.example",
+        "https://a:b@x.example",
+        "https://x.example/?y",
+        "x.example",
+    ] {
         assert!(Registry::new(base, None).is_err(), "{base}");
+    }
+    for base in [
+        "https://x.example/",
+        "https://x.example/capstan",
+        "http://localhost:3000",
+        "http://[::1]:3000",
+        "http://127.0.0.1",
+    ] {
+        assert!(Registry::new(base, None).is_ok(), "{base}");
     }
 }
 

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::reference::{Release, Version};
 use super::{Found, MAX_TEXT};
-use crate::net::{Ask, Net, NetError, Reach, Reply};
+use crate::net::{Ask, Net, NetError, Reach, Reply, is_local};
 
 /// Where CircleCI's public registry is.
 pub const PUBLIC: &str = "https://circleci.com";
@@ -98,6 +98,11 @@ impl Registry {
         }
         if !matches!(graphql.scheme(), "https" | "http") {
             return Err(format!("{base:?} has to begin with https://"));
+        }
+        if graphql.scheme() == "http" && !is_local(&graphql) {
+            return Err(format!(
+                "{base:?} has to begin with https://; http:// is for this machine only"
+            ));
         }
         if graphql.query().is_some() || graphql.fragment().is_some() {
             return Err(format!("{base:?} holds a ? or #"));
