@@ -149,3 +149,135 @@ impl Spent {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use capstan_model::trigger::{Project, Revision, Selection, TriggerKind};
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::driver::lock;
+
+    /// Answers everything, and remembers what it was asked.
+    #[derive(Default)]
+    struct Everything {
+        asked: Mutex<Vec<String>>,
+        text: String,
+    }
+
+    impl Orbs for Everything {
+        fn find<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Orb> {
+            lock(&self.asked).push(reference.to_owned());
+            let orb = Orb::Found {
+                exact: reference.to_owned(),
+                text: self.text.clone(),
+            };
+            Box::pin(async move { orb })
+        }
+    }
+
+    fn trigger() -> Trigger {
+        Trigger {
+            pipeline: capstan_model::PipelineId(uuid::Uuid::nil()),
+            number: 1,
+            actor: String::new(),
+            kind: TriggerKind::CommandLine,
+            received_at_ms: 0,
+            project: Project::default(),
+            revision: Revision::default(),
+            parameters: BTreeMap::new(),
+            selection: Selection::default(),
+            values: BTreeMap::new(),
+        }
+    }
+
+    async fn asked(compiler: Compiler, text: &str) -> (Result<Done, String>, Vec<String>) {
+        let orbs = Everything {
+            text: text.to_owned(),
+            ..Everything::default()
+        };
+        let sources = Sources::new("config.yml", "version: 2.1");
+        let done = compile(compiler, sources, trigger(), &orbs).await;
+        (done, lock(&orbs.asked).clone())
+    }
+
+    fn done() -> Compiled {
+        Compiled::Done {
+            plan: None,
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// Each orb that was brought imports one more.
+    fn one_more(sources: &Sources, _: &Trigger) -> Compiled {
+        Compiled::Missing(vec![format!("acme/x@{}", sources.files().len())])
+    }
+
+    #[tokio::test]
+    async fn what_orbs_import_is_brought_round_by_round_and_filed_in_order() {
+        fn three_deep(sources: &Sources, trigger: &Trigger) -> Compiled {
+            match sources.files().len() {
+                1 => Compiled::Missing(vec![String::from("acme/b@1"), String::from("acme/a@1")]),
+                2..=4 => one_more(sources, trigger),
+                _ => done(),
+            }
+        }
+        let (done, asked) = asked(three_deep, "version: 2.1").await;
+        assert_eq!(asked, ["acme/b@1", "acme/a@1", "acme/x@3", "acme/x@4"]);
+        let files: Vec<String> = done
+            .unwrap()
+            .sources
+            .files()
+            .iter()
+            .map(|file| file.name.clone())
+            .collect();
+        assert_eq!(files[1..], ["acme/b@1", "acme/a@1", "acme/x@3", "acme/x@4"]);
+    }
+
+    #[tokio::test]
+    async fn imports_without_end_come_to_one() {
+        let (done, asked) = asked(one_more, "").await;
+        assert!(done.is_err());
+        assert_eq!(asked.len(), MAX_ROUNDS);
+
+        fn addresses(sources: &Sources, _: &Trigger) -> Compiled {
+            Compiled::Missing(vec![format!(
+                "https://orbs.example/{}",
+                sources.files().len()
+            )])
+        }
+        let (_, asked) = self::asked(addresses, "").await;
+        assert_eq!(asked.len(), MAX_URL_ROUNDS);
+    }
+
+    #[tokio::test]
+    async fn too_many_orbs_and_too_much_text_are_refused() {
+        fn many(sources: &Sources, _: &Trigger) -> Compiled {
+            match sources.files().len() {
+                1 => Compiled::Missing((0..500).map(|n| format!("acme/x{n}@1")).collect()),
+                _ => done(),
+            }
+        }
+        fn addresses(sources: &Sources, _: &Trigger) -> Compiled {
+            match sources.files().len() {
+                1 => Compiled::Missing(
+                    (0..100)
+                        .map(|n| format!("https://orbs.example/{n}"))
+                        .collect(),
+                ),
+                _ => done(),
+            }
+        }
+        let (done, asked) = self::asked(many, "").await;
+        assert_eq!(asked.len(), MAX_ORBS);
+        assert_eq!(done.unwrap().sources.files().len(), 1 + MAX_ORBS);
+        let (_, asked) = self::asked(addresses, "").await;
+        assert_eq!(asked.len(), MAX_URLS);
+        let (done, _) = self::asked(many, &"x".repeat(1 << 20)).await;
+        let files = done.unwrap().sources.files().len();
+        assert_eq!(files, 1 + (MAX_BYTES >> 20));
+    }
+}
