@@ -5,6 +5,7 @@ mod list;
 pub mod pack;
 mod source;
 pub mod sources;
+mod validate;
 
 use capstan_server::orbs::reference::Reference;
 use clap::Subcommand;
@@ -35,6 +36,17 @@ CircleCI's. An exact version that was fetched once is never asked for again.")]
   capstan orb list                all of the folders, and the certified ones of the registries
   capstan orb list --offline --orb-dir orbs")]
     List(list::ListArgs),
+    /// Say what is wrong with orbs, and how to mend it
+    #[command(after_help = "Examples:
+  capstan orb validate orb.yml
+  capstan orb pack src | capstan orb validate -
+  capstan orb validate circleci/node@5 --json")]
+    Validate(validate::ValidateArgs),
+    /// Print an orb as a registry keeps it: anchors written out, imports exact
+    #[command(after_help = "Examples:
+  capstan orb process orb.yml
+  capstan orb pack src | capstan orb process -")]
+    Process(validate::ProcessArgs),
     /// Print one file made of a folder of files: an orb to publish, or to put into --orb-dir
     #[command(after_help = "Examples:
   capstan orb pack src > orb.yml
@@ -54,6 +66,8 @@ pub fn main(command: &OrbCommand) -> Result<Code, Failure> {
         OrbCommand::Source(args) => source::main(args),
         OrbCommand::Info(args) => info::main(args),
         OrbCommand::List(args) => list::main(args),
+        OrbCommand::Validate(args) => validate::validate(args),
+        OrbCommand::Process(args) => validate::process(args),
         OrbCommand::Pack(args) => pack::orb(args),
     }
 }

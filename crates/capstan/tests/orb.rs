@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -62,8 +62,8 @@ impl Place {
     }
 }
 
-/// A registry with one orb, `acme/tools`, and how often it was called.
-fn registry() -> (String, Arc<AtomicUsize>) {
+/// A registry that answers each request by its text with an `orbVersion`, and how often it was called.
+fn registry(orb_version: fn(&str) -> Option<Value>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
@@ -72,31 +72,57 @@ fn registry() -> (String, Arc<AtomicUsize>) {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             counter.fetch_add(1, Ordering::SeqCst);
-            let mut request = Vec::new();
-            let mut part = [0; 4096];
-            while !request.ends_with(b"}") {
-                match stream.read(&mut part).unwrap() {
-                    0 => break,
-                    read => request.extend_from_slice(&part[..read]),
-                }
-            }
-            let text = String::from_utf8(request).unwrap();
-            let reference = text.contains("acme/tools@");
-            let exact = text.contains("acme/tools@1.0.0");
-            let version = if exact { "1.0.0" } else { "1.4.0" };
-            let body = json!({ "data": { "orbVersion": reference.then(|| json!({
-                "id": "1", "version": version, "createdAt": null,
-                "source": format!("version: 2.1 # {version}\n"),
-                "orb": { "id": "2", "name": "acme/tools", "versions": [{ "version": "1.4.0" }, { "version": "1.0.0" }] },
-            })) } })
-            .to_string();
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-            stream
-                .write_all([head.as_bytes(), body.as_bytes()].concat().as_slice())
-                .unwrap();
+            let orb = orb_version(&receive(&mut stream));
+            answer(&mut stream, &json!({ "data": { "orbVersion": orb } }));
         }
     });
     (address, count)
+}
+
+fn receive(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    let mut part = [0; 4096];
+    while !request.ends_with(b"}") {
+        match stream.read(&mut part).unwrap() {
+            0 => break,
+            read => request.extend_from_slice(&part[..read]),
+        }
+    }
+    String::from_utf8(request).unwrap()
+}
+
+fn answer(stream: &mut TcpStream, body: &Value) {
+    let body = body.to_string();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream
+        .write_all([head.as_bytes(), body.as_bytes()].concat().as_slice())
+        .unwrap();
+}
+
+/// `acme/tools` in two versions, and nothing else.
+fn tools(asked: &str) -> Option<Value> {
+    let exact = asked.contains("acme/tools@1.0.0");
+    let version = if exact { "1.0.0" } else { "1.4.0" };
+    let versions = json!([{ "version": "1.4.0" }, { "version": "1.0.0" }]);
+    asked.contains("acme/tools@").then(|| {
+        json!({
+            "id": "1",
+            "version": version,
+            "createdAt": null,
+            "source": format!("version: 2.1 # {version}\n"),
+            "orb": { "id": "2", "name": "acme/tools", "versions": versions },
+        })
+    })
+}
+
+/// Two orbs, one of which imports the other.
+fn tools_and_base(asked: &str) -> Option<Value> {
+    let source = if asked.contains("acme/tools@1") {
+        TOOLS
+    } else {
+        BASE
+    };
+    Some(json!({ "id": "1", "version": "1.2.0", "source": source }))
 }
 
 const ORBS: &[(&str, &str)] = &[
@@ -110,7 +136,7 @@ const ORBS: &[(&str, &str)] = &[
 fn a_folder_is_enough_for_everything() {
     let place = Place::new(ORBS);
     // Nobody may be called: where the registry would be, somebody counts.
-    let (address, count) = registry();
+    let (address, count) = registry(tools);
     let offline = [
         ("CAPSTAN_ORB_DIR", "orbs"),
         ("CAPSTAN_ORB_REGISTRY", address.as_str()),
@@ -170,7 +196,7 @@ fn a_folder_is_enough_for_everything() {
 #[test]
 fn a_registry_is_asked_once_for_what_never_changes() {
     let place = Place::new(&[]);
-    let (address, count) = registry();
+    let (address, count) = registry(tools);
     let all = ["--orb-registry", &address, "--no-public-orbs"];
     let source = |args: &[&str]| place.capstan(&[&["orb", "source"], args, &all].concat());
 
@@ -333,4 +359,151 @@ fn packing_takes_nothing_from_outside() {
     );
     let ended = place.capstan(&["orb", "pack", "nowhere"]);
     assert_eq!(ended.code, 2);
+}
+
+const TOOLS: &str = "version: 2.1
+orbs:
+  base: acme/base@1
+commands:
+  greet:
+    parameters: {to: {type: string, default: world}}
+    steps:
+      - base/say: {words: hello << parameters.to >>}
+";
+
+const BASE: &str = "version: 2.1
+commands:
+  say:
+    parameters: {words: {type: string}}
+    steps:
+      - run: {name: say, command: echo \"<< parameters.words >> from base\"}
+";
+
+const CONFIG: &str = "version: 2.1
+orbs:
+  tools: acme/tools@1
+jobs:
+  build:
+    machine: true
+    steps: [{tools/greet: {to: orbs}}]
+workflows:
+  w:
+    jobs: [build]
+";
+
+#[test]
+fn a_run_brings_what_orbs_import_once_and_a_rerun_needs_nothing() {
+    let place = Place::new(&[(".circleci/config.yml", CONFIG)]);
+    let (address, count) = registry(tools_and_base);
+    let all = ["--orb-registry", &address, "--no-public-orbs"];
+    let ended = place.capstan(&[&["run", "--executor", "host"], &all[..]].concat());
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert!(ended.out.contains("hello orbs from base"), "{}", ended.out);
+    assert_eq!(
+        ended.err.matches("fetching orb").collect::<Vec<_>>().len(),
+        2,
+        "{}",
+        ended.err
+    );
+    assert_eq!(
+        count.load(Ordering::SeqCst),
+        2,
+        "run compiles twice, and asks once"
+    );
+
+    let ended = place.capstan(&[
+        "rerun",
+        "--executor",
+        "host",
+        "--offline",
+        "--no-public-orbs",
+    ]);
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert!(ended.out.contains("hello orbs from base"), "{}", ended.out);
+
+    let ended = place.capstan(&[&["plan", "--json"], &all[..]].concat());
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{}", ended.out);
+    assert_eq!(
+        count.load(Ordering::SeqCst),
+        4,
+        "a range is asked for each time"
+    );
+
+    let offline = [&["config", "process", "--offline"], &all[..]].concat();
+    let ended = place.capstan(&offline);
+    assert!(
+        ended
+            .out
+            .starts_with("# Orb 'acme/tools@1' resolved to 'acme/tools@1.2.0'\n"),
+        "{}{}",
+        ended.out,
+        ended.err
+    );
+    assert_eq!(count.load(Ordering::SeqCst), 4, "offline calls nobody");
+
+    fs::remove_dir_all(place.path("data/orbs")).unwrap();
+    let ended = place.capstan(&[&["config", "validate", "--offline"], &all[..]].concat());
+    assert_eq!(ended.code, 2);
+    assert!(ended.err.contains("config.yml:3:10"), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("--offline opens no connection, it is not in the cache"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(count.load(Ordering::SeqCst), 4, "offline calls nobody");
+}
+
+#[test]
+fn orbs_are_validated_and_processed_as_a_registry_would() {
+    let place = Place::new(&[
+        ("orbs/acme/base/1.2.0.yml", BASE),
+        ("orbs/acme/tools/1.0.0.yml", TOOLS),
+        ("good.yml", TOOLS),
+        (
+            "bad.yml",
+            "version: 2.1\ncommands: {c: {steps: [nowhere]}}\n",
+        ),
+    ]);
+    let offline = [("CAPSTAN_ORB_DIR", "orbs"), ("CAPSTAN_OFFLINE", "true")];
+    let ended = place.with(&offline, &["orb", "validate", "good.yml", "acme/base@1"]);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (0, "good.yml is valid\nacme/base@1.2.0 is valid\n"),
+        "{}",
+        ended.err
+    );
+    let ended = place.with(
+        &offline,
+        &["orb", "validate", "bad.yml", "good.yml", "gone.yml"],
+    );
+    assert_eq!(ended.code, 2);
+    assert_eq!(ended.out, "good.yml is valid\n");
+    assert!(ended.err.contains("E_UNKNOWN_COMMAND"), "{}", ended.err);
+    assert!(ended.err.contains("gone.yml"), "{}", ended.err);
+    let ended = place.with(&offline, &["orb", "validate", "bad.yml", "--json"]);
+    let first: Value = serde_json::from_str(ended.out.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (ended.code, first["code"].as_str()),
+        (2, Some("E_UNKNOWN_COMMAND"))
+    );
+
+    let ended = place.with(&offline, &["orb", "process", "good.yml"]);
+    assert!(
+        ended.out.contains("  base: acme/base@1.2.0\n"),
+        "{}{}",
+        ended.out,
+        ended.err
+    );
+    let ended = place.with(&offline, &["orb", "process", "bad.yml"]);
+    assert_eq!((ended.code, ended.out.as_str()), (2, ""));
+    let ended = place.with(&offline, &["orb", "validate", "orbs"]);
+    assert!(
+        ended
+            .err
+            .contains("capstan orb pack orbs | capstan orb validate -"),
+        "{}",
+        ended.err
+    );
 }

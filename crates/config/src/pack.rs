@@ -61,8 +61,24 @@ pub fn pack(files: &[PackFile], include: Option<Include<'_>>) -> Result<String, 
             "there is nothing to pack: no file holds a key (*.yml and *.yaml are looked at)",
         ));
     }
+    written(&root, wrong)
+}
+
+/// Writes one orb with the orbs that it imports made exact, those of its inline orbs too: what a registry
+/// keeps (language 12.6). `exact` says what a reference resolved to.
+///
+/// # Errors
+/// The file is no map.
+pub fn pin(file: &PackFile, exact: &dyn Fn(&str) -> Option<String>) -> Result<String, Vec<String>> {
+    let mut wrong = Vec::new();
+    let mut root = Reader::read(file, None, &mut wrong).unwrap_or_default();
+    root.pin(exact);
+    written(&root, wrong)
+}
+
+fn written(root: &Map, mut wrong: Vec<String>) -> Result<String, Vec<String>> {
     let mut out = String::new();
-    block(&mut out, &root, 0);
+    block(&mut out, root, 0);
     if out.len() > MAX_RESULT {
         wrong.push(format!(
             "the result is larger than {} MiB",
@@ -145,6 +161,24 @@ impl Map {
         self.at.insert(key.clone(), at);
         self.keys.push((key, value, origin));
         at
+    }
+
+    fn pin(&mut self, exact: &dyn Fn(&str) -> Option<String>) {
+        let orbs = self.at.get("orbs").copied();
+        let Some((_, Packed::Map(imports), _)) = orbs.and_then(|at| self.keys.get_mut(at)) else {
+            return;
+        };
+        for (_, import, _) in &mut imports.keys {
+            match import {
+                Packed::Text(reference) => {
+                    if let Some(exact) = exact(reference) {
+                        *reference = exact;
+                    }
+                }
+                Packed::Map(inline) => inline.pin(exact),
+                Packed::Plain(_) | Packed::List(_) => {}
+            }
+        }
     }
 }
 
@@ -545,6 +579,21 @@ b:
         assert!(wrong(&[("a.yml", "# empty")])[0].contains("nothing to pack"));
         let two = wrong(&[("a.yml", "run: <<include(a)>><<include(b)>>")]);
         assert!(two[0].contains("stands alone"), "{two:?}");
+    }
+
+    #[test]
+    fn imports_are_made_exact_where_they_are_known() {
+        let file = PackFile {
+            path: String::from("orb.yml"),
+            text: String::from(
+                "orbs:\n  a: x/a@1\n  b: x/b@dev:first\n  c: {orbs: {a: x/a@1}}\nname: x/a@1 # not this\n",
+            ),
+        };
+        let exact = |reference: &str| (reference == "x/a@1").then(|| String::from("x/a@1.2.3"));
+        assert_eq!(
+            pin(&file, &exact).unwrap(),
+            "orbs:\n  a: x/a@1.2.3\n  b: \"x/b@dev:first\"\n  c:\n    orbs:\n      a: x/a@1.2.3\nname: x/a@1\n"
+        );
     }
 
     #[test]

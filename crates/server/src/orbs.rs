@@ -266,6 +266,14 @@ impl<O: Orbs> Once<O> {
         }
     }
 
+    /// What a reference that was asked for resolved to.
+    pub fn exact(&self, reference: &str) -> Option<String> {
+        match lock(&self.known).get(reference) {
+            Some(Orb::Found { exact, .. }) => Some(exact.clone()),
+            Some(Orb::NotFound | Orb::Unavailable(_)) | None => None,
+        }
+    }
+
     /// Whose answers these are.
     pub fn inner(&self) -> &O {
         &self.orbs

@@ -160,7 +160,11 @@ fn inside(root: &Path, path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-fn text(path: &Path, name: &str) -> Result<String, Failure> {
+/// The text of a file, bounded; `name` is the path as the person knows it.
+///
+/// # Errors
+/// It cannot be read, or is no text.
+pub fn text(path: &Path, name: &str) -> Result<String, Failure> {
     let bytes = read_limited(path, name).map_err(|error| unreadable(&error))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
