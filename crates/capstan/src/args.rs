@@ -91,9 +91,10 @@ pub struct OrbArgs {
         env = "CAPSTAN_ORB_ALLOW",
         help_heading = "Orbs",
         hide_env_values = true,
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = prefix
     )]
-    pub allow: Vec<Prefix>,
+    pub allow: Vec<String>,
     /// Let orbs by address come from this host though it is in a private network
     #[arg(
         long = "orb-private-host",
@@ -150,9 +151,20 @@ pub enum ExecutorChoice {
     Host,
 }
 
-/// The address of a registry.
+/// The address of a registry. A variable that is set to nothing names none.
 fn registry(text: &str) -> Result<String, String> {
-    Registry::new(text, None).map(|_| text.to_owned())
+    if !text.is_empty() {
+        Registry::new(text, None)?;
+    }
+    Ok(text.to_owned())
+}
+
+/// The beginning of addresses, or nothing.
+fn prefix(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        text.parse::<Prefix>()?;
+    }
+    Ok(text.to_owned())
 }
 
 /// `NAME=VALUE`.

@@ -178,6 +178,17 @@ fn a_folder_is_enough_for_everything() {
         ended.out,
         "acme/tools  (from orbs)\n  version    1.9.0\n  versions   1.10.0, 1.9.0, 1.0.0\n"
     );
+    // Variables that are set to nothing say nothing.
+    let empty = [
+        ("CAPSTAN_ORB_REGISTRY", ""),
+        ("CAPSTAN_ORB_ALLOW", ""),
+        ("CAPSTAN_ORB_PRIVATE_HOST", ""),
+        ("CAPSTAN_ORB_TIMEOUT", ""),
+        ("CAPSTAN_NO_PUBLIC_ORBS", ""),
+    ];
+    let all = [&offline[..1], &offline[2..], &empty[..]].concat();
+    let ended = place.with(&all, &["orb", "source", "acme/tools@1.0.0"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
     let ended = place.with(&offline, &["orb", "source", "acme/tools@2"]);
     assert_eq!((ended.code, ended.out.as_str()), (3, ""));
     assert!(

@@ -460,15 +460,23 @@ impl Net {
         });
         // The dot keeps the search domains of the machine out of it.
         let name = format!("{}.", host.trim_end_matches('.'));
-        let found = resolver.await?.lookup_ip(name).await.map_err(|error| {
-            failed(match error.is_no_records_found() || error.is_nx_domain() {
-                true => String::from("no name server knows it"),
-                false => error.to_string(),
-            })
-        })?;
-        let mut addresses: Vec<IpAddr> = found.iter().take(MAX_ADDRESSES).collect();
+        let limit = self.inner.limits.connect;
+        let found = tokio::time::timeout(limit, resolver.await?.lookup_ip(name))
+            .await
+            .map_err(|_| {
+                let seconds = limit.as_secs_f32();
+                failed(format!("no name server answered within {seconds} s"))
+            })?
+            .map_err(|error| {
+                failed(match error.is_no_records_found() || error.is_nx_domain() {
+                    true => String::from("no name server knows it"),
+                    false => error.to_string(),
+                })
+            })?;
+        let mut addresses: Vec<IpAddr> = found.iter().collect();
         // Machines without IPv6 are commoner than servers without IPv4.
         addresses.sort_by_key(IpAddr::is_ipv6);
+        addresses.truncate(MAX_ADDRESSES);
         Ok(addresses)
     }
 

@@ -127,12 +127,18 @@ impl OrbSources {
                 name,
                 version,
             } => {
-                for folder in &self.folders {
-                    if let Some(found) = folder.find(&namespace, &name, &version)? {
-                        return Ok(Some(found));
-                    }
+                let folders = self.folders.clone();
+                let wanted = version.clone();
+                let found = on_disk(move || {
+                    let mut found = folders
+                        .iter()
+                        .map(|folder| folder.find(&namespace, &name, &wanted));
+                    found.find_map(Result::transpose).transpose()
+                });
+                match found.await?? {
+                    Some(found) => Ok(Some(found)),
+                    None => self.ask_registries(text, &version).await,
                 }
-                self.ask_registries(text, &version).await
             }
         }
     }
@@ -147,7 +153,7 @@ impl OrbSources {
         let mut damaged = false;
         if matches!(version, Version::Exact(_)) || self.net.is_none() {
             for registry in &self.registries {
-                match self.cached(registry.id(), reference) {
+                match self.cached(registry.id(), reference).await? {
                     Cached::Found(found, _) => return Ok(Some(found)),
                     Cached::Damaged => damaged = true,
                     Cached::Absent => {}
@@ -157,11 +163,13 @@ impl OrbSources {
         let Some(net) = &self.net else {
             return Err(self.offline(reference, version, damaged));
         };
-        for registry in &self.registries {
+        if !self.registries.is_empty() {
             self.tell(reference);
+        }
+        for registry in &self.registries {
             // A registry that fails ends the search: the next one may hold another orb of that name.
             if let Some(found) = registry.orb(net, reference, version).await? {
-                self.keep(registry.id(), reference, &found);
+                self.keep(registry.id(), reference, &found).await;
                 return Ok(Some(found));
             }
         }
@@ -170,7 +178,7 @@ impl OrbSources {
 
     async fn fetch_url(&self, text: &str, url: &url::Url) -> Result<Found, String> {
         self.urls.check(url)?;
-        match self.cached(url_orb::REGISTRY, text) {
+        match self.cached(url_orb::REGISTRY, text).await? {
             Cached::Found(found, age) if self.net.is_none() || age < url_orb::FRESH => {
                 return Ok(found);
             }
@@ -183,7 +191,7 @@ impl OrbSources {
         };
         self.tell(text);
         let found = self.urls.fetch(net, text, url).await?;
-        self.keep(url_orb::REGISTRY, text, &found);
+        self.keep(url_orb::REGISTRY, text, &found).await;
         Ok(found)
     }
 
@@ -206,18 +214,22 @@ impl OrbSources {
         )
     }
 
-    fn cached(&self, registry: &str, reference: &str) -> Cached {
-        match &self.cache {
-            Some(cache) => cache.get(registry, reference),
-            None => Cached::Absent,
-        }
+    async fn cached(&self, registry: &str, reference: &str) -> Result<Cached, String> {
+        let Some(cache) = self.cache.clone() else {
+            return Ok(Cached::Absent);
+        };
+        let (registry, reference) = (registry.to_owned(), reference.to_owned());
+        on_disk(move || cache.get(&registry, &reference)).await
     }
 
     /// A cache that cannot be written to costs another fetch, and nothing else.
-    fn keep(&self, registry: &str, reference: &str, found: &Found) {
-        if let Some(cache) = &self.cache {
-            let _ = cache.put(registry, reference, found);
-        }
+    async fn keep(&self, registry: &str, reference: &str, found: &Found) {
+        let Some(cache) = self.cache.clone() else {
+            return;
+        };
+        let (registry, reference) = (registry.to_owned(), reference.to_owned());
+        let found = found.clone();
+        let _ = on_disk(move || cache.put(&registry, &reference, &found)).await;
     }
 
     fn tell(&self, reference: &str) {
@@ -225,6 +237,15 @@ impl OrbSources {
             notice(reference);
         }
     }
+}
+
+/// File work, away from the threads that serve.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| format!("reading orbs from the disk failed: {error}"))
 }
 
 impl Orbs for OrbSources {

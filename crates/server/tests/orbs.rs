@@ -31,8 +31,8 @@ fn settings(registries: &[&Listener]) -> OrbSettings {
             .collect(),
         net: NetSettings {
             limits: Limits {
-                connect: Duration::from_millis(500),
-                attempt: Duration::from_millis(500),
+                connect: Duration::from_secs(3),
+                attempt: Duration::from_secs(3),
                 backoff: Duration::from_millis(10),
                 longest_wait: Duration::from_millis(1500),
                 ..Limits::default()
@@ -112,6 +112,7 @@ async fn an_answer_that_cannot_be_is_refused_by_name() {
             "says: no such [31m field",
         ),
         (Reply::json(&json!({ "data": null })), "without data"),
+        (Reply::json(&json!({ "data": {} })), "not its JSON"),
         (
             Reply::json(&orb("2.0.0", "x")),
             "answers acme/x@1 with version 2.0.0",
@@ -175,7 +176,9 @@ async fn passing_trouble_is_waited_out_and_lasting_trouble_ends() {
         _ => Reply::json(&orb("1.0.0", "x")),
     })
     .await;
-    let orbs = OrbSources::new(settings(&[&registry])).unwrap();
+    let mut impatient = settings(&[&registry]);
+    impatient.net.limits.attempt = Duration::from_secs(1);
+    let orbs = OrbSources::new(impatient).unwrap();
     assert_eq!(orbs.find("acme/x@1").await, found("acme/x@1.0.0", "x"));
     assert_eq!(registry.count(), 3);
 
@@ -186,9 +189,11 @@ async fn passing_trouble_is_waited_out_and_lasting_trouble_ends() {
 
     let registry = Listener::start(|_, _| Reply::Hang).await;
     let start = Instant::now();
-    let said = why(settings(&[&registry]), "acme/x@1").await;
+    let mut impatient = settings(&[&registry]);
+    impatient.net.limits.attempt = Duration::from_millis(300);
+    let said = why(impatient, "acme/x@1").await;
     assert!(
-        said.contains("no answer from 127.0.0.1 within 0.5 s"),
+        said.contains("no answer from 127.0.0.1 within 0.3 s"),
         "{said}"
     );
     assert!(start.elapsed() < Duration::from_secs(6));

@@ -8,6 +8,7 @@ use super::{not_found, reference, sources, unavailable};
 use crate::args::OrbArgs;
 use crate::exit::{Code, Failure};
 use crate::render::Out;
+use crate::render::neutral::Neutralizer;
 use crate::session::runtime;
 
 /// Arguments of `capstan orb source`.
@@ -39,7 +40,14 @@ pub fn main(args: &SourceArgs) -> Result<Code, Failure> {
         let object = json!({ "reference": args.reference, "exact": exact, "source": text });
         out.line(&object.to_string());
     } else {
-        out.write(text.as_bytes());
+        if out.terminal {
+            // A stranger's text; into a file or a pipe it goes as it is.
+            let mut shown = Vec::with_capacity(text.len());
+            Neutralizer::new(false).push(text.as_bytes(), &mut shown);
+            out.write(&shown);
+        } else {
+            out.write(text.as_bytes());
+        }
         if !text.ends_with('\n') {
             out.write(b"\n");
         }

@@ -26,8 +26,7 @@ pub fn of(args: &OrbArgs, quiet: bool) -> Result<Arc<Once<OrbSources>>, Failure>
             .cloned()
             .collect(),
         registries: registries(args)?,
-        urls: UrlOrbs::new(args.allow.clone(), args.private_hosts.clone())
-            .map_err(|why| Failure::config(format!("--orb-allow: {why}")))?,
+        urls: urls(args).map_err(|why| Failure::config(format!("--orb-allow: {why}")))?,
         // Without a place for it every fetch is a new one, which is no reason to stop.
         cache: Data::locate().ok().map(|data| data.orbs()),
         offline: args.offline,
@@ -61,6 +60,14 @@ fn registries(args: &OrbArgs) -> Result<Vec<Registry>, Failure> {
     all.into_iter()
         .collect::<Result<_, _>>()
         .map_err(|why| Failure::config(format!("--orb-registry: {why}")))
+}
+
+fn urls(args: &OrbArgs) -> Result<UrlOrbs, String> {
+    let allow = args.allow.iter().filter(|prefix| !prefix.is_empty());
+    let allow = allow
+        .map(|prefix| prefix.parse())
+        .collect::<Result<_, _>>()?;
+    UrlOrbs::new(allow, args.private_hosts.clone())
 }
 
 fn limits() -> Result<Limits, Failure> {

@@ -75,7 +75,10 @@ impl Cache {
                     exact: entry.exact,
                     text,
                 },
-                Duration::from_millis(now_ms().saturating_sub(entry.fetched_at_ms)),
+                // One from the future says nothing of its age.
+                now_ms()
+                    .checked_sub(entry.fetched_at_ms)
+                    .map_or(Duration::MAX, Duration::from_millis),
             ),
             _ => Cached::Damaged,
         }

@@ -36,12 +36,7 @@ impl Folder {
         name: &str,
         version: &Version,
     ) -> Result<Option<Found>, String> {
-        if !self.root.is_dir() {
-            return Err(format!(
-                "the orb folder {} does not exist; --orb-dir names a folder with files NAMESPACE/NAME/1.2.3.yml",
-                self.root.display()
-            ));
-        }
+        self.exists()?;
         let stem = match version {
             Version::Exact(_) | Version::Dev(_) => Some(version.to_string()),
             Version::Minor(..) | Version::Major(_) | Version::Volatile => self
@@ -65,6 +60,7 @@ impl Folder {
     /// # Errors
     /// The folder cannot be read.
     pub fn releases(&self, namespace: &str, name: &str) -> Result<Vec<Release>, String> {
+        self.exists()?;
         let names = names(&self.orb(namespace, name))?;
         Ok(names
             .iter()
@@ -77,6 +73,7 @@ impl Folder {
     /// # Errors
     /// The folder cannot be read.
     pub fn orbs(&self, namespace: Option<&str>) -> Result<Vec<(String, String)>, String> {
+        self.exists()?;
         let namespaces = match namespace {
             Some(namespace) => vec![namespace.to_owned()],
             None => names(&self.root)?,
@@ -93,6 +90,16 @@ impl Folder {
         Ok(orbs)
     }
 
+    fn exists(&self) -> Result<(), String> {
+        if self.root.is_dir() {
+            return Ok(());
+        }
+        Err(format!(
+            "the orb folder {} does not exist; --orb-dir names a folder with files NAMESPACE/NAME/1.2.3.yml",
+            self.root.display()
+        ))
+    }
+
     fn orb(&self, namespace: &str, name: &str) -> PathBuf {
         self.root.join(namespace).join(name)
     }
@@ -103,14 +110,7 @@ fn names(folder: &Path) -> Result<Vec<String>, String> {
     let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(Vec::new());
-        }
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
         Err(error) => return Err(unreadable(error)),
     };
     let mut names = Vec::new();
@@ -123,17 +123,32 @@ fn names(folder: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+    )
+}
+
 /// The text of a file; `None` when there is none.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
+    match std::fs::metadata(path) {
+        // A pipe would be waited for.
+        Ok(metadata) if !metadata.is_file() => return Err(failed(&"it is no file")),
+        Ok(_) => {}
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(failed(&error)),
+    }
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(failed(&error)),
     };
     let mut bytes = Vec::new();
     file.take(MAX_TEXT as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        .map_err(|error| failed(&error))?;
     if bytes.len() > MAX_TEXT {
         return Err(format!(
             "{} is larger than {} MiB",
@@ -212,7 +227,10 @@ mod tests {
         };
         assert!(error("1.0.0").contains("not UTF-8"), "{}", error("1.0.0"));
         assert!(error("2.0.0").contains("4 MiB"), "{}", error("2.0.0"));
+        std::fs::create_dir(keep.path().join("acme/x/3.0.0.yml")).unwrap();
+        assert!(error("3.0.0").contains("it is no file"));
         drop(keep);
         assert!(error("1.0.0").contains("does not exist"));
+        assert!(folder.orbs(None).unwrap_err().contains("does not exist"));
     }
 }

@@ -132,6 +132,7 @@ impl Registry {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Data {
+            #[serde(deserialize_with = "answered")]
             orb_version: Option<Published>,
         }
         #[derive(Deserialize)]
@@ -177,6 +178,7 @@ impl Registry {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Data {
+            #[serde(deserialize_with = "answered")]
             orb_version: Option<OrbVersion>,
         }
         #[derive(Deserialize)]
@@ -432,6 +434,15 @@ impl Registry {
     fn failed(&self, what: &str, mend: &str) -> String {
         format!("the orb registry {} {what}; {mend}", self.id)
     }
+}
+
+/// A null that has to be there: what is left out was not answered.
+fn answered<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer)
 }
 
 /// Words of somebody else, short and without anything a terminal would obey.
