@@ -639,4 +639,59 @@ b:
             assert_eq!(again, once);
         }
     }
+
+    /// Orbs and configs of many repositories, which are no part of this one.
+    #[test]
+    fn real_files_read_back_as_they_were() {
+        let folders: Vec<std::path::PathBuf> = ["shared/orbs", "shared/corpus"]
+            .iter()
+            .filter_map(|name| {
+                std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .ancestors()
+                    .map(|folder| folder.join(name))
+                    .find(|folder| folder.is_dir())
+            })
+            .collect();
+        if folders.len() < 2 {
+            let required = std::env::var("CAPSTAN_REQUIRE").unwrap_or_default();
+            assert!(
+                !required.contains("shared"),
+                "CAPSTAN_REQUIRE asks for them, and there is no shared/orbs or shared/corpus"
+            );
+            println!("skipped: there is no shared/orbs and shared/corpus beside any folder above");
+            return;
+        }
+        let mut open = folders;
+        let mut count = 0;
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                open.extend(
+                    std::fs::read_dir(path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            let mut found = Vec::new();
+            let Ok(original) = parse(FileId(0), &text, &mut found) else {
+                continue;
+            };
+            if !found.is_empty() {
+                continue;
+            }
+            let packed = pack(&files(&[("a.yml", &text)]), None).unwrap();
+            let again = parse(FileId(0), &packed, &mut found).unwrap();
+            assert!(found.is_empty(), "{}: {found:?}", path.display());
+            assert!(
+                again.value.same(&original.value),
+                "{}:\n{packed}",
+                path.display()
+            );
+            count += 1;
+        }
+        assert!(count > 300, "{count} files");
+    }
 }
