@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use capstan_server::orbs::Prefix;
+use capstan_server::orbs::registry::Registry;
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
 /// What decides which workflows and jobs there are.
@@ -35,6 +38,73 @@ pub struct ValueArgs {
     /// The pipeline's number, else counted per project
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub pipeline_number: Option<u64>,
+    #[command(flatten)]
+    pub orbs: OrbArgs,
+}
+
+/// Where orbs come from.
+#[derive(Args, Clone, Debug, Default)]
+pub struct OrbArgs {
+    /// A folder of orbs, NAMESPACE/NAME/1.2.3.yml, looked at first (may be given several times)
+    #[arg(
+        long = "orb-dir",
+        value_name = "DIR",
+        env = "CAPSTAN_ORB_DIR",
+        help_heading = "Orbs",
+        hide_env_values = true,
+        value_delimiter = ':'
+    )]
+    pub dirs: Vec<PathBuf>,
+    /// A registry asked before CircleCI's, https://HOST (may be given several times)
+    #[arg(
+        long = "orb-registry",
+        value_name = "URL",
+        env = "CAPSTAN_ORB_REGISTRY",
+        help_heading = "Orbs",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_parser = registry
+    )]
+    pub registries: Vec<String>,
+    /// Do not ask CircleCI's public registry
+    #[arg(
+        long,
+        env = "CAPSTAN_NO_PUBLIC_ORBS",
+        help_heading = "Orbs",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
+    pub no_public_orbs: bool,
+    /// Open no connection for orbs: folders and what was fetched before have to do
+    #[arg(
+        long,
+        env = "CAPSTAN_OFFLINE",
+        help_heading = "Orbs",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
+    pub offline: bool,
+    /// Allow orbs by address below this prefix, https://HOST/PATH/ (may be given five times)
+    #[arg(
+        long = "orb-allow",
+        value_name = "PREFIX",
+        env = "CAPSTAN_ORB_ALLOW",
+        help_heading = "Orbs",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_parser = prefix
+    )]
+    pub allow: Vec<String>,
+    /// Let orbs by address come from this host though it is in a private network
+    #[arg(
+        long = "orb-private-host",
+        value_name = "HOST",
+        env = "CAPSTAN_ORB_PRIVATE_HOST",
+        help_heading = "Orbs",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub private_hosts: Vec<String>,
 }
 
 /// What decides where and with what jobs run.
@@ -79,6 +149,22 @@ pub enum ExecutorChoice {
     Docker,
     /// In fresh directories of this machine, container jobs too
     Host,
+}
+
+/// The address of a registry. A variable that is set to nothing names none.
+fn registry(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        Registry::new(text, None)?;
+    }
+    Ok(text.to_owned())
+}
+
+/// The beginning of addresses, or nothing.
+fn prefix(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        text.parse::<Prefix>()?;
+    }
+    Ok(text.to_owned())
 }
 
 /// `NAME=VALUE`.

@@ -3,11 +3,14 @@
 use capstan_config::{Compiled, Diagnostic, Severity, Sources, compile};
 use capstan_model::{Plan, Trigger};
 use capstan_scm::Worktree;
+use capstan_server::compile::Compiler;
+use capstan_server::orbs::Orbs;
 
 use crate::exit::{Code, Failure};
 use crate::project;
 use crate::render::Out;
 use crate::render::out::complain;
+use crate::session::runtime;
 
 /// A compilation that came to its end.
 pub struct Done {
@@ -31,31 +34,57 @@ impl Done {
 /// Compiles the config of a project for a trigger.
 ///
 /// # Errors
-/// The config cannot be read, or needs orbs.
-pub fn project_config(worktree: &Worktree, trigger: &Trigger) -> Result<Done, Failure> {
+/// The config cannot be read, or the compiler fails.
+pub fn project_config(
+    worktree: &Worktree,
+    trigger: &Trigger,
+    orbs: &dyn Orbs,
+) -> Result<Done, Failure> {
     let text = worktree
         .read_config()
         .map_err(|error| project::unreadable(&error))?;
-    text_for(worktree.config_path(), text, trigger)
+    text_for(worktree.config_path(), text, trigger, orbs)
 }
 
-/// Compiles a text.
+/// Compiles a text as a config.
 ///
 /// # Errors
-/// It needs orbs.
-pub fn text_for(name: &str, text: String, trigger: &Trigger) -> Result<Done, Failure> {
-    let sources = Sources::new(name, text);
-    match compile(&sources, trigger) {
-        Compiled::Done { plan, diagnostics } => Ok(Done {
+/// The compiler fails.
+pub fn text_for(
+    name: &str,
+    text: String,
+    trigger: &Trigger,
+    orbs: &dyn Orbs,
+) -> Result<Done, Failure> {
+    with(compile, Sources::new(name, text), trigger, orbs)
+}
+
+/// Compiles, and brings orbs where some are needed; without any it takes no thread and no network.
+///
+/// # Errors
+/// The compiler fails, or there are no threads.
+pub fn with(
+    compiler: Compiler,
+    sources: Sources,
+    trigger: &Trigger,
+    orbs: &dyn Orbs,
+) -> Result<Done, Failure> {
+    if let Compiled::Done { plan, diagnostics } = compiler(&sources, trigger) {
+        return Ok(Done {
             sources,
             plan,
             diagnostics,
-        }),
-        Compiled::Missing(orbs) => Err(Failure::config(format!(
-            "{name} needs orbs, which this version does not fetch: {}",
-            orbs.join(", ")
-        ))),
+        });
     }
+    let compiling = capstan_server::compile::compile(compiler, sources, trigger.clone(), orbs);
+    let done = runtime()?
+        .block_on(compiling)
+        .map_err(|error| Failure::setup(format!("the config could not be compiled: {error}")))?;
+    Ok(Done {
+        sources: done.sources,
+        plan: done.plan,
+        diagnostics: done.diagnostics,
+    })
 }
 
 /// Tells what was found: drawn on standard error, or with `json` as objects on standard output.

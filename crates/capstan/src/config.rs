@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use capstan_config::Severity;
 use capstan_model::Trigger;
 use capstan_scm::worktree::read_limited;
+use capstan_server::orbs::Orbs;
 use clap::{Args, Subcommand};
 
 use crate::args::{TriggerArgs, ValueArgs};
 use crate::exit::{Code, Failure};
+use crate::orb::sources;
 use crate::render::Out;
 use crate::{compile, project};
 
@@ -26,6 +28,13 @@ pub enum ConfigArgs {
   capstan config process
   capstan config process --branch main --param deploy=true")]
     Process(ProcessArgs),
+    /// Print one config made of a folder of files
+    #[command(after_help = "Examples:
+  capstan config pack src > .circleci/config.yml
+
+Each file becomes keys along its path: src/jobs/build.yml is the job build. Files at the top, and files
+and folders whose names begin with @, go into the map they lie in.")]
+    Pack(crate::orb::pack::PackArgs),
 }
 
 /// Arguments of `capstan config validate`.
@@ -59,6 +68,7 @@ pub fn main(args: &ConfigArgs) -> Result<Code, Failure> {
     match args {
         ConfigArgs::Validate(args) => validate(args),
         ConfigArgs::Process(args) => process(args),
+        ConfigArgs::Pack(args) => crate::orb::pack::config(args),
     }
 }
 
@@ -67,10 +77,11 @@ fn validate(args: &ValidateArgs) -> Result<Code, Failure> {
         [] => vec![None],
         paths => paths.iter().map(|path| Some(path.as_path())).collect(),
     };
+    let orbs = sources::of(&args.values.orbs, args.json)?;
     let mut code = Code::Success;
     for path in paths {
         // A file that cannot be read does not keep the others from being looked at.
-        match validate_one(path, args) {
+        match validate_one(path, args, &*orbs) {
             Ok(true) => {}
             Ok(false) => code = Code::Config,
             Err(failure) => {
@@ -86,8 +97,12 @@ fn validate(args: &ValidateArgs) -> Result<Code, Failure> {
     }
 }
 
-fn validate_one(path: Option<&Path>, args: &ValidateArgs) -> Result<bool, Failure> {
-    let (name, done) = compile_one(path, &args.values)?;
+fn validate_one(
+    path: Option<&Path>,
+    args: &ValidateArgs,
+    orbs: &dyn Orbs,
+) -> Result<bool, Failure> {
+    let (name, done) = compile_one(path, &args.values, orbs)?;
     let told: Vec<_> = done
         .diagnostics
         .iter()
@@ -119,7 +134,8 @@ fn validate_one(path: Option<&Path>, args: &ValidateArgs) -> Result<bool, Failur
 }
 
 fn process(args: &ProcessArgs) -> Result<Code, Failure> {
-    let (_, done) = compile_one(args.path.as_deref(), &args.values)?;
+    let orbs = sources::of(&args.values.orbs, false)?;
+    let (_, done) = compile_one(args.path.as_deref(), &args.values, &*orbs)?;
     let errors: Vec<_> = done
         .diagnostics
         .iter()
@@ -137,6 +153,7 @@ fn process(args: &ProcessArgs) -> Result<Code, Failure> {
 fn compile_one(
     path: Option<&Path>,
     values: &ValueArgs,
+    orbs: &dyn Orbs,
 ) -> Result<(String, compile::Done), Failure> {
     let worktree = project::find(None)?;
     let (name, text) = match path {
@@ -166,6 +183,6 @@ fn compile_one(
         ..TriggerArgs::default()
     };
     let trigger: Trigger = project::trigger(&worktree, &args, number);
-    let done = compile::text_for(&name, text, &trigger)?;
+    let done = compile::text_for(&name, text, &trigger, orbs)?;
     Ok((name, done))
 }

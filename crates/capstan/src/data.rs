@@ -97,6 +97,11 @@ impl Data {
         Ok(Self { directory })
     }
 
+    /// Where orbs that were fetched are kept.
+    pub fn orbs(&self) -> PathBuf {
+        self.directory.join("orbs")
+    }
+
     /// Makes the directory of a new run.
     ///
     /// # Errors

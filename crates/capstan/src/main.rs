@@ -11,6 +11,7 @@ mod dotenv;
 mod exit;
 mod history;
 mod logs;
+mod orb;
 mod plan;
 mod project;
 mod render;
@@ -98,6 +99,9 @@ Jobs check out the sources the run had. Variables and contexts are not kept with
     /// Check or expand config files
     #[command(subcommand)]
     Config(config::ConfigArgs),
+    /// Look at orbs, and make them
+    #[command(subcommand)]
+    Orb(orb::OrbCommand),
 }
 
 fn main() -> ExitCode {
@@ -123,6 +127,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::main(args),
         Command::Why(args) => why::main(args),
         Command::Config(args) => config::main(args),
+        Command::Orb(args) => orb::main(args),
     };
     match result {
         Ok(code) => code.into(),

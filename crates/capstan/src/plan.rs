@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::args::{ExecutionArgs, TriggerArgs};
 use crate::exit::{Code, Failure};
+use crate::orb::sources;
 use crate::render::Out;
 use crate::render::out::Style;
 use crate::verdict::{self, Verdict, Word};
@@ -31,7 +32,8 @@ pub fn main(args: &PlanArgs) -> Result<Code, Failure> {
     let number = args.trigger.values.pipeline_number.unwrap_or(1);
     let trigger = project::trigger(&worktree, &args.trigger, number);
     let json = args.execution.json;
-    let done = compile::project_config(&worktree, &trigger)?;
+    let orbs = sources::of(&args.trigger.values.orbs, json)?;
+    let done = compile::project_config(&worktree, &trigger, &*orbs)?;
     compile::accept(&done.diagnostics, &done.sources, json)?;
     let Some(plan) = done.plan else {
         return Err(Failure::told(Code::Config));

@@ -4,10 +4,11 @@ use capstan_model::{PipelineId, Plan, WorkflowId, WorkflowStatus};
 use capstan_server::{JobRow, RerunScope, Server, WorkflowRow};
 use clap::Args;
 
-use crate::args::ExecutionArgs;
+use crate::args::{ExecutionArgs, OrbArgs};
 use crate::data::Data;
 use crate::exit::{Code, Failure};
 use crate::history::History;
+use crate::orb::sources;
 use crate::session::{Session, View, World, executors, runtime, server_failed};
 use crate::{project, run, select};
 
@@ -31,6 +32,8 @@ pub struct RerunArgs {
     with_downstream: bool,
     #[command(flatten)]
     execution: ExecutionArgs,
+    #[command(flatten)]
+    orbs: OrbArgs,
 }
 
 /// Runs the subcommand.
@@ -40,7 +43,8 @@ pub struct RerunArgs {
 pub fn main(args: &RerunArgs) -> Result<Code, Failure> {
     let here = project::find(args.config.as_deref())?;
     let run = Data::locate()?.find(here.root(), &args.run)?;
-    let world = World::of(&args.execution)?;
+    let orbs = sources::of(&args.orbs, args.execution.json)?;
+    let world = World::of(&args.execution, orbs)?;
     let config = run.file.root.join(&run.file.config_path);
     let worktree = project::find(Some(&config))?;
     let directory = run.directory.clone();

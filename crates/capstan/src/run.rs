@@ -8,6 +8,7 @@ use clap::Args;
 use crate::args::{ExecutionArgs, TriggerArgs};
 use crate::data::{Data, RunFile};
 use crate::exit::{Code, Failure};
+use crate::orb::sources;
 use crate::render::out::complain;
 use crate::session::{Session, View, World, executors, runtime, server_failed};
 use crate::{compile, project, select};
@@ -31,7 +32,8 @@ pub struct RunArgs {
 pub fn main(args: &RunArgs) -> Result<Code, Failure> {
     let worktree = project::find(args.trigger.config.as_deref())?;
     let worktree = project::at(worktree, args.reference.as_deref())?;
-    let world = World::of(&args.execution)?;
+    let orbs = sources::of(&args.trigger.values.orbs, args.execution.json)?;
+    let world = World::of(&args.execution, orbs.clone())?;
     let mut trigger = project::trigger(&worktree, &args.trigger, 1);
     let data = Data::locate()?;
     trigger.number = match args.trigger.values.pipeline_number {
@@ -40,7 +42,7 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
     };
     // Compiled once before anything exists: a mistake in the config leaves no run behind, and where jobs
     // run is decided by what they ask for.
-    let done = compile::project_config(&worktree, &trigger)?;
+    let done = compile::project_config(&worktree, &trigger, &*orbs)?;
     compile::accept(&done.diagnostics, &done.sources, args.execution.json)?;
     let Some(plan) = done.plan else {
         return Err(Failure::told(Code::Config));

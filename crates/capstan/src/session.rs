@@ -12,6 +12,7 @@ use capstan_model::{PipelineId, RunnerId, Secret, StepStatus, TaskId, WorkflowId
 use capstan_runner::{Runner, RunnerSettings};
 use capstan_scm::Worktree;
 use capstan_server::live::{Update, UpdateKind};
+use capstan_server::orbs::{NoOrbs, Orbs};
 use capstan_server::{CancelScope, OnDisconnect, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -59,12 +60,23 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// What a server is told of the world around it.
-#[derive(Default)]
 pub struct World {
     /// Contexts by name.
     pub contexts: BTreeMap<String, Vec<(String, Secret<String>)>>,
     /// Variables for every job.
     pub variables: Variables,
+    /// Where orbs come from.
+    pub orbs: Arc<dyn Orbs>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            contexts: BTreeMap::new(),
+            variables: Variables::new(),
+            orbs: Arc::new(NoOrbs),
+        }
+    }
 }
 
 impl World {
@@ -72,8 +84,9 @@ impl World {
     ///
     /// # Errors
     /// One of them is not what it should be.
-    pub fn of(args: &ExecutionArgs) -> Result<Self, Failure> {
+    pub fn of(args: &ExecutionArgs, orbs: Arc<dyn Orbs>) -> Result<Self, Failure> {
         Ok(Self {
+            orbs,
             contexts: project::contexts(args)?,
             variables: project::variables(args)?,
         })
@@ -104,6 +117,7 @@ pub async fn serve(
         socket: socket.to_owned(),
         config_path: worktree.config_path().to_owned(),
         forge: Arc::new(worktree),
+        orbs: world.orbs,
         contexts: world.contexts,
         project_vars: world.variables,
         max_run_time_ms: MAX_RUN_TIME_MS,

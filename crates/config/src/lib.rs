@@ -15,6 +15,7 @@ mod logic;
 mod lower;
 mod matrix;
 mod orbs;
+pub mod pack;
 mod processed;
 mod regex;
 pub mod sources;

@@ -99,7 +99,7 @@ impl MaskStream {
 
     /// From here on everything is masked by `masker`, what is held back included.
     pub fn mask_by(&mut self, masker: &Masker) {
-        self.matcher.clone_from(&masker.matcher);
+        self.finder.clone_from(&masker.finder);
     }
 
     /// Bytes that are held back.

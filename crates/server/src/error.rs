@@ -34,12 +34,6 @@ pub enum TriggerError {
     /// The config could not be read.
     #[error("cannot read the config: {0}")]
     Config(ForgeError),
-    /// The config names orbs whose text is nowhere.
-    #[error(
-        "the config uses orbs that this version cannot fetch: {}; write what you need of them inline",
-        .0.join(", ")
-    )]
-    Missing(Vec<String>),
     /// The sources could not be read.
     #[error("cannot read the sources: {0}")]
     Source(String),

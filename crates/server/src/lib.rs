@@ -2,11 +2,14 @@
 //! follow. Server and runner meet only over the wire, even in one process.
 
 mod claim;
+pub mod compile;
 mod driver;
 pub mod error;
 mod feed;
 mod groups;
 pub mod live;
+pub mod net;
+pub mod orbs;
 mod resume;
 mod runner_api;
 pub mod settings;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use capstan_model::Secret;
 use capstan_scm::Forge;
 
+use crate::orbs::Orbs;
+
 /// Settings of one server. A laptop run and a CI server differ in nothing else.
 pub struct Settings {
     /// Directory of the store: `run.db`, `logs/`, `blobs/`, `lock`. Made when absent.
@@ -15,6 +17,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Where sources come from.
     pub forge: Arc<dyn Forge>,
+    /// Where orbs come from.
+    pub orbs: Arc<dyn Orbs>,
     /// Path of the config in the repository, `.circleci/config.yml` unless told otherwise.
     pub config_path: String,
     /// Contexts by name: variables in order.

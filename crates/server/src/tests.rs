@@ -48,6 +48,7 @@ fn settings(dir: &Path, socket: &str) -> Settings {
         data_dir: dir.join("run"),
         socket: dir.join(socket),
         forge: Arc::new(NoForge),
+        orbs: Arc::new(orbs::NoOrbs),
         config_path: String::from(".circleci/config.yml"),
         contexts: BTreeMap::from([(String::from("ctx"), context)]),
         project_vars: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use capstan_config::{Compiled, Diagnostic, Severity, Sources};
+use capstan_config::{Diagnostic, Severity, Sources};
 use capstan_engine::event::{NewWorkflow, PlanRef};
 use capstan_engine::{Event, Pipeline};
 use capstan_model::plan::{JobKind, StepKind};
@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use uuid::Uuid;
 
 use crate::Inner;
+use crate::compile::{Done, compile};
 use crate::driver::{Live, lock};
 use crate::error::{ApplyError, TriggerError};
 
@@ -51,12 +52,14 @@ impl Inner {
             .await
             .map_err(TriggerError::Config)?;
         let sources = Sources::new(path.clone(), text);
-        // Other tasks of this thread are moved away meanwhile, so that a large config delays nobody.
-        let compiled = tokio::task::block_in_place(|| capstan_config::compile(&sources, &trigger));
-        let (plan, diagnostics) = match compiled {
-            Compiled::Done { plan, diagnostics } => (plan, diagnostics),
-            Compiled::Missing(orbs) => return Err(TriggerError::Missing(orbs)),
-        };
+        let orbs = &*self.settings.orbs;
+        let compiled = compile(capstan_config::compile, sources, trigger, orbs).await;
+        let Done {
+            sources,
+            trigger,
+            plan,
+            diagnostics,
+        } = compiled.map_err(TriggerError::Internal)?;
         let errors: Vec<String> = diagnostics
             .iter()
             .filter(|diagnostic| diagnostic.severity != Severity::Warning)
