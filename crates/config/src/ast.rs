@@ -159,7 +159,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// `did you mean …`, if a name is close.
 pub(crate) fn suggest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<String> {
-    nearest(name, all).map(|near| format!("did you mean `{near}`?"))
+    nearest(name, all).map(crate::diagnostic::did_you_mean)
 }
 
 impl Compiler<'_> {

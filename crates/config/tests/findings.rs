@@ -5,35 +5,17 @@
     reason = "a test that cannot build its own input has to fail"
 )]
 
-use std::collections::BTreeMap;
+#[path = "support/compiled.rs"]
+mod support;
+
 use std::time::{Duration, Instant};
 
-use capstan_config::{Compiled, Diagnostic, Sources, compile};
-use capstan_model::Trigger;
+use capstan_config::{Diagnostic, Sources};
 use capstan_model::source::line_column;
-use capstan_model::trigger::{Project, Revision, Selection, TriggerKind};
 
 fn found(text: &str) -> (Sources, Vec<Diagnostic>) {
-    let sources = Sources::new(".circleci/config.yml", text);
-    let trigger = Trigger {
-        pipeline: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
-        number: 1,
-        actor: String::from("ada"),
-        kind: TriggerKind::CommandLine,
-        received_at_ms: 0,
-        project: Project::default(),
-        revision: Revision {
-            branch: Some(String::from("main")),
-            ..Revision::default()
-        },
-        parameters: BTreeMap::new(),
-        selection: Selection::default(),
-        values: BTreeMap::new(),
-    };
-    match compile(&sources, &trigger) {
-        Compiled::Done { diagnostics, .. } => (sources, diagnostics),
-        Compiled::Missing(names) => panic!("asks for {names:?}"),
-    }
+    let done = support::compiled(text).unwrap();
+    (done.sources, done.diagnostics)
 }
 
 const MANY: &str = "version: 2.1
