@@ -27,7 +27,7 @@ pub enum Severity {
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// `E_…`, `W_…` or `U_…`, of language 17; stable.
+    /// `E_…`, `W_…` or `U_…`, explained in [`codes`](crate::codes); stable.
     pub code: &'static str,
     /// How bad it is.
     pub severity: Severity,

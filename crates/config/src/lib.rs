@@ -5,6 +5,7 @@
 mod ast;
 mod budget;
 mod checks;
+pub mod codes;
 mod compiler;
 pub mod diagnostic;
 mod expand;

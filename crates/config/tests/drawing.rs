@@ -16,11 +16,9 @@ use capstan_config::{Diagnostic, Orb, Severity, Sources};
 use capstan_model::{FileId, Span};
 
 fn drawn(text: &str) -> String {
-    let done = support::compiled(text).unwrap();
-    let report = Report::new(&done.sources);
-    report
-        .draw_all(&done.diagnostics, Look::default())
-        .join("\n")
+    let (sources, found) = support::compiled(text);
+    let report = Report::new(&sources);
+    report.draw_all(&found, Look::default()).join("\n")
 }
 
 fn span(file: u32, text: &str, part: &str) -> Span {
@@ -186,16 +184,12 @@ fn a_thousand_findings_in_four_megabytes_are_told_soon_and_errors_are_not_lost_a
     let text = format!(
         "version: 2.1\njobs:\n  one:\n    docker: [{{image: a}}]\n    steps:\n{steps}      - chekout\nworkflows: {{w: {{jobs: [one]}}}}\n"
     );
-    let done = support::compiled(&text).unwrap();
-    assert_eq!(done.diagnostics.len(), 1_101);
+    let (sources, found) = support::compiled(&text);
+    assert_eq!(found.len(), 1_101);
     let start = Instant::now();
-    let report = Report::new(&done.sources);
-    let drawn = report.draw_all(&done.diagnostics, Look::default());
-    let json: Vec<_> = done
-        .diagnostics
-        .iter()
-        .map(|one| report.json(one))
-        .collect();
+    let report = Report::new(&sources);
+    let drawn = report.draw_all(&found, Look::default());
+    let json: Vec<_> = found.iter().map(|one| report.json(one)).collect();
     assert_eq!((drawn.len(), json.len()), (101, 1_101));
     assert_eq!(
         drawn.last().unwrap(),

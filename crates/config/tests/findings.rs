@@ -10,13 +10,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use capstan_config::{Diagnostic, Sources};
 use capstan_model::source::line_column;
-
-fn found(text: &str) -> (Sources, Vec<Diagnostic>) {
-    let done = support::compiled(text).unwrap();
-    (done.sources, done.diagnostics)
-}
 
 const MANY: &str = "version: 2.1
 commands:
@@ -35,7 +29,7 @@ workflows:
 
 #[test]
 fn mistakes_in_different_places_are_all_reported_in_file_order() {
-    let (_, found) = found(MANY);
+    let (_, found) = support::compiled(MANY);
     let told: Vec<(u32, &str)> = found
         .iter()
         .map(|d| (line_column(MANY, d.span.start).0, d.code))
@@ -55,7 +49,7 @@ fn mistakes_in_different_places_are_all_reported_in_file_order() {
 
 #[test]
 fn a_finding_is_drawn_with_its_calls_and_its_mend() {
-    let (sources, found) = found(MANY);
+    let (sources, found) = support::compiled(MANY);
     let typed = found.iter().find(|d| d.code == "E_PARAM_TYPE").unwrap();
     let drawn = typed.render(&sources, false);
     for part in [
@@ -95,7 +89,7 @@ fn bombs_are_one_finding_within_a_second() {
         (long, "E_LIMIT"),
     ] {
         let start = Instant::now();
-        let (_, found) = found(&text);
+        let (_, found) = support::compiled(&text);
         let codes: Vec<&str> = found.iter().map(|d| d.code).collect();
         assert_eq!(codes, [code]);
         assert!(start.elapsed() < Duration::from_secs(5));
