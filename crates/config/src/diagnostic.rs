@@ -6,10 +6,12 @@ use capstan_model::Span;
 mod draw;
 mod lines;
 mod mend;
+mod sarif;
 
 pub use draw::Look;
 pub use lines::{Place, Report};
-pub use mend::{Mend, WITHOUT_QUOTES, did_you_mean, in_quotes};
+pub use mend::{Mend, WITHOUT_QUOTES, did_you_mean, in_quotes, nearest};
+pub use sarif::sarif;
 
 use crate::sources::Sources;
 

@@ -30,6 +30,11 @@ pub fn in_quotes(scalar: &str) -> String {
     format!("{IN_QUOTES}\"{scalar}\"")
 }
 
+/// The name most like a misspelt one, if one is close enough to be meant.
+pub fn nearest<'n>(name: &str, all: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    crate::ast::nearest(name, all)
+}
+
 impl Report<'_> {
     /// The exact mend of a finding, with the index of the help that says the same in words. A replacement
     /// is offered only for text that is what it seems: one bare or quoted word.
