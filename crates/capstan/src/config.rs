@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use capstan_config::schema::schema;
 use capstan_model::Trigger;
 use capstan_scm::worktree::read_limited;
 use clap::{Args, Subcommand};
 
 use crate::args::{TriggerArgs, ValueArgs};
 use crate::exit::{Code, Failure};
+use crate::render::Out;
 use crate::{compile, project};
 
 mod explain;
@@ -37,6 +39,15 @@ pub enum ConfigArgs {
   capstan config explain 'test:Run the tests'
   capstan config explain E_PARAM_TYPE")]
     Explain(explain::ExplainArgs),
+    /// Print the JSON schema of the language, for editors
+    #[command(
+        after_help = "Editors that use the YAML language server read it with this line in the config:
+  # yaml-language-server: $schema=circleci.schema.json
+
+Examples:
+  capstan config schema > circleci.schema.json"
+    )]
+    Schema,
 }
 
 /// Runs the subcommand.
@@ -48,6 +59,10 @@ pub fn main(args: &ConfigArgs) -> Result<Code, Failure> {
         ConfigArgs::Validate(args) => validate::main(args),
         ConfigArgs::Process(args) => process::main(args),
         ConfigArgs::Explain(args) => explain::main(args),
+        ConfigArgs::Schema => {
+            Out::new().line(&format!("{:#}", schema()));
+            Ok(Code::Success)
+        }
     }
 }
 

@@ -151,6 +151,16 @@ fn a_code_is_explained_and_a_misspelt_one_finds_its_neighbour() {
 }
 
 #[test]
+fn the_schema_is_printed_for_editors() {
+    let said = Folder::with(&[]).config(&["schema"], "");
+    assert_eq!(said.code, Some(0));
+    let schema: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+    let job = &schema["definitions"]["job"]["properties"];
+    assert!(job["parallelism"]["description"].is_string());
+}
+
+#[test]
 fn a_job_is_explained_with_the_chain_of_each_line() {
     let folder = Folder::with(&[(".circleci/config.yml", GOOD)]);
     let said = folder.config(&["explain", "main/test-22"], "");
