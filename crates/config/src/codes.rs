@@ -24,6 +24,8 @@ pub struct Rule {
     pub section: &'static str,
     /// What happened, why it matters, what to do; Markdown.
     pub text: &'static str,
+    /// How it is mended, for findings that do not say it better themselves; a line without a full stop.
+    pub mend: Option<&'static str>,
     /// A config that gets this finding and no other.
     pub wrong: &'static str,
     /// The same config, mended.
@@ -53,7 +55,7 @@ pub fn find(code: &str) -> Option<&'static Rule> {
 
 /// The codes most like a misspelt one, the nearest first.
 pub fn nearest(code: &str) -> Option<&'static str> {
-    crate::ast::nearest(code, all().map(|rule| rule.code))
+    crate::diagnostic::nearest(code, all().map(|rule| rule.code))
 }
 
 /// Whether a text is meant as a code: `E_PARAM_TYPE`.
@@ -94,8 +96,11 @@ impl Rule {
             Severity::Unsupported => "What works meanwhile",
             _ => "Mended",
         };
+        let short = self
+            .mend
+            .map_or_else(String::new, |mend| format!("\n\nIn short: {mend}."));
         format!(
-            "# {}: {}\n\n{}\n\n{}\n\n## Example\n\n```yaml\n{}```\n\n## {mended}\n\n```yaml\n{}```\n\nLanguage, section {}.\n",
+            "# {}: {}\n\n{}\n\n{}{short}\n\n## Example\n\n```yaml\n{}```\n\n## {mended}\n\n```yaml\n{}```\n\nLanguage, section {}.\n",
             self.code,
             self.title,
             self.consequence(),

@@ -3,14 +3,18 @@
 
 use capstan_model::Span;
 
+mod advice;
 mod draw;
 mod lines;
 mod mend;
+mod nearest;
 mod sarif;
 
+pub(crate) use advice::advise;
 pub use draw::Look;
 pub use lines::{Place, Report};
-pub use mend::{Mend, WITHOUT_QUOTES, did_you_mean, in_quotes, nearest};
+pub use mend::{Mend, WITHOUT_QUOTES, did_you_mean, in_quotes};
+pub use nearest::nearest;
 pub use sarif::sarif;
 
 use crate::sources::Sources;
@@ -43,7 +47,7 @@ pub struct Diagnostic {
     pub labels: Vec<(Span, String)>,
     /// How to mend it, one entry a way.
     pub help: Vec<String>,
-    /// The exact text that mends it, where there is one. Helps in the words of [`did_you_mean`],
+    /// The exact text that mends it, where there is one; the first help says it in words. Helps in the words of [`did_you_mean`],
     /// [`in_quotes`] and [`WITHOUT_QUOTES`] need not say it again; see [`Report::mend`].
     pub mend: Option<Mend>,
     /// Outermost first: `calling workflow: 'w'`, `calling job: 'j'`, … with the place of each call.

@@ -9,6 +9,8 @@ mod workflows;
 pub(crate) use root::{JOB, ROOT};
 pub(crate) use steps::{CONDITIONAL, MATCHES, STEPS};
 
+use crate::diagnostic::{did_you_mean, nearest};
+
 /// A map of the language.
 #[derive(Debug)]
 pub(crate) struct Map {
@@ -83,6 +85,46 @@ pub(crate) enum Takes {
     Step,
     /// A logic statement, or an expression.
     Logic,
+}
+
+/// Words that other systems use for a key of this language.
+const FOREIGN: &[(&str, &str)] = &[
+    ("env", "environment"),
+    ("vars", "environment"),
+    ("cmd", "command"),
+    ("script", "command"),
+    ("args", "command"),
+    ("needs", "requires"),
+    ("depends_on", "requires"),
+    ("cwd", "working_directory"),
+    ("working_dir", "working_directory"),
+    ("workdir", "working_directory"),
+    ("dir", "working_directory"),
+    ("size", "resource_class"),
+    ("timeout", "no_output_timeout"),
+    ("if", "when"),
+    ("strategy", "matrix"),
+    ("values", "enum"),
+    ("options", "enum"),
+];
+
+/// What to do about a key that a closed map does not have.
+pub(crate) fn advice(key: &str, permitted: &[&str]) -> String {
+    let foreign = FOREIGN.iter().find(|(word, _)| *word == key);
+    let meant = foreign
+        .map(|(_, word)| *word)
+        .filter(|word| permitted.contains(word))
+        .or_else(|| nearest(key, permitted.iter().copied()));
+    if let Some(meant) = meant {
+        return did_you_mean(meant);
+    }
+    if permitted.contains(&"type") && permitted.contains(&"enum") {
+        return String::from("`type` and `default` stand directly below the parameter's name");
+    }
+    if permitted.contains(&"image") || permitted.contains(&"docker") {
+        return format!("remove `{key}`; what a job needs is in its image, or in its steps");
+    }
+    format!("remove `{key}`, or move it where it belongs")
 }
 
 const fn key(name: &'static str, takes: Takes, doc: &'static str) -> Key {

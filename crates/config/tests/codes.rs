@@ -73,6 +73,11 @@ fn no_class_stands_twice_and_all_say_something() {
             rule.text
         );
         assert!(
+            rule.mend.is_none_or(|mend| !mend.ends_with('.')),
+            "{}",
+            rule.code
+        );
+        assert!(
             rule.section.starts_with(|c: char| c.is_ascii_digit()),
             "{}",
             rule.code

@@ -48,7 +48,7 @@ workflows:
     jobs: [one]
 ";
     let wanted = "\
-error[E_PARAM_UNDECLARED]: Arguments referenced without declared parameters: parameters.too (did you mean parameters.to?)
+error[E_PARAM_UNDECLARED]: Arguments referenced without declared parameters: parameters.too
   --> .circleci/config.yml:5:19
    |
  5 |     steps: [{run: echo << parameters.too >>}]
@@ -59,6 +59,11 @@ error[E_PARAM_UNDECLARED]: Arguments referenced without declared parameters: par
    |
    = note: calling workflow: 'w' (line 12)
            calling job: 'one' (line 13)
+help: did you mean `parameters.to`?
+   |
+ 5 -     steps: [{run: echo << parameters.too >>}]
+ 5 +     steps: [{run: echo << parameters.to >>}]
+   |
 
 error[E_PARAM_TYPE]: Type error for argument to: expected type: string, actual value: 3.8 (type float)
   --> .circleci/config.yml:10:21
@@ -101,7 +106,10 @@ fn places_in_two_files_are_drawn_under_both() {
             span(0, config, "o/deploy"),
         ),
     ];
-    found.help = vec![String::from("declare it under `parameters` of deploy")];
+    found.help = vec![
+        String::from("name one that there is"),
+        String::from("or declare it under `parameters` of deploy"),
+    ];
     found.mend = Some(Mend {
         span: place,
         replacement: String::from("<< parameters.to >>"),
@@ -121,8 +129,8 @@ error[E_PARAM_UNDECLARED]: no `where`
   |                      -------- calling command: 'o/deploy'
   |
   = note: calling job: 'one' (.circleci/config.yml:2)
-  = help: declare it under `parameters` of deploy
-help: write it so
+  = help: or declare it under `parameters` of deploy
+help: name one that there is
   |
 3 -     steps: [{run: << parameters.where >>}]
 3 +     steps: [{run: << parameters.to >>}]

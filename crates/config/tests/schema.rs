@@ -28,7 +28,7 @@ const REFUSED: &str = "W_INDENT";
 #[test]
 fn every_case_that_compiles_validates() {
     let root = schema();
-    let schema = Schema { root: &root };
+    let schema = Schema::new(&root);
     let mut wrong = Vec::new();
     let mut seen = 0;
     for case in cases::read_cases() {
@@ -63,7 +63,7 @@ fn real_configs_that_compile_validate() {
         return;
     };
     let root = schema();
-    let schema = Schema { root: &root };
+    let schema = Schema::new(&root);
     let index = std::fs::read_to_string(corpus.join("INDEX.tsv")).unwrap();
     let mut lines = index.lines();
     let heads: Vec<&str> = lines.next().unwrap().split('\t').collect();
@@ -95,7 +95,7 @@ fn real_configs_that_compile_validate() {
 #[test]
 fn mistakes_of_shape_are_refused() {
     let root = schema();
-    let schema = Schema { root: &root };
+    let schema = Schema::new(&root);
     let job = "docker: [{image: a}]";
     for wrong in [
         "jobs: {}",

@@ -7,6 +7,7 @@ pub(super) const RULES: &[Rule] = &[
         code: "E_NO_WORKFLOW",
         title: "there is nothing to run",
         section: "10.1",
+        mend: Some("add a workflow that lists your jobs, or call the job `build`"),
         text: "
 A config has workflows that list jobs, or a job called `build`, which then runs alone.",
         wrong: "
@@ -31,6 +32,7 @@ workflows:
         code: "E_REQ_UNKNOWN",
         title: "a job requires one that is not in its workflow",
         section: "10.9.2",
+        mend: Some("list that job in this workflow, or drop the requirement"),
         text: "
 `requires` names jobs of the same workflow, by the `name` they have there. A job that is defined, and not
 listed in this workflow, cannot be waited for. Members of a matrix are called `job-value`; the job's own name,
@@ -70,6 +72,7 @@ workflows:
         code: "E_REQ_AMBIG",
         title: "a job requires a name that several have",
         section: "10.9.3",
+        mend: Some("give each of them a `name`"),
         text: "
 The job stands in the workflow more than once, so its name alone does not say which is meant. Give each a
 `name` and require that.",
@@ -112,6 +115,7 @@ workflows:
         code: "E_REQ_CYCLE",
         title: "jobs wait for each other",
         section: "10.9.4",
+        mend: Some("drop one of these requirements"),
         text: "
 None of the jobs in the circle could ever start. At least one job of a workflow requires nothing.",
         wrong: "
@@ -149,6 +153,7 @@ workflows:
         code: "E_MATRIX",
         title: "a matrix is not one",
         section: "10.11",
+        mend: Some("map each parameter to a list of values"),
         text: "
 `parameters` of a matrix maps each parameter to a list of values, also where there is one value. Together they
 make at most 128 jobs, counted before `exclude`. An entry of `exclude` names parameters of the matrix.",
@@ -181,6 +186,7 @@ workflows:
         code: "E_GROUP",
         title: "a job group is used in a way that groups cannot be",
         section: "11",
+        mend: Some("write such keys at the members of the group"),
         text: "
 An entry of a workflow that names a job group takes `requires`, `filters`, `name` and `serial-group`, and
 nothing else: no matrix, no context, no arguments. Groups do not hold groups. Write such keys at the members.",
@@ -217,6 +223,7 @@ workflows:
         code: "E_SETUP",
         title: "a setup config would run more than one workflow",
         section: "14.1",
+        mend: Some("keep one workflow, or separate them by `when` or filters"),
         text: "
 A config with `setup: true` decides what the pipeline continues with, so exactly one of its workflows may run.
 Separate them with `when`, with filters, or move the rest into the config that is continued with.",

@@ -7,6 +7,7 @@ pub(super) const RULES: &[Rule] = &[
         code: "E_PARAM_MISSING",
         title: "a call lacks a required argument",
         section: "3.3",
+        mend: Some("pass it, or give the parameter a default where it is declared"),
         text: "
 A parameter without a `default` has to be given by every caller. `default:` with nothing behind it counts as
 no default. Pass the argument, or give the parameter a default where it is declared.
@@ -44,6 +45,7 @@ jobs:
         code: "E_PARAM_UNEXPECTED",
         title: "a call passes an argument that nothing declares",
         section: "3.7",
+        mend: Some("remove it, or declare it where it is called"),
         text: "
 The command, job or executor declares no parameter of this name, or the pipeline was started with a value
 that the config does not declare under its top-level `parameters`.
@@ -83,6 +85,7 @@ jobs:
         code: "E_PARAM_TYPE",
         title: "an argument has the wrong type",
         section: "3.6",
+        mend: Some("pass a value of that type"),
         text: "
 The value is not of the type that the parameter declares. YAML decides the type of a value without quotes:
 `3.8` is a number, `yes`, `no`, `on` and `off` are booleans, `0123` is an integer. A `string` parameter takes
@@ -119,6 +122,7 @@ workflows:
         code: "E_PARAM_DEFAULT",
         title: "the default of a parameter is not of its type",
         section: "3.5",
+        mend: Some("give a default of that type"),
         text: "
 A default is held against the declared type even where nobody uses it. Defaults of pipeline parameters hold
 no tags.",
@@ -147,6 +151,7 @@ jobs:
         code: "E_PARAM_UNDECLARED",
         title: "a tag names something that is not declared here",
         section: "3.8",
+        mend: Some("declare it under `parameters` of the element that the text stands in, and pass it there"),
         text: "
 A tag sees the parameters of the job, command or executor whose text it stands in, and no others: the
 parameters of a job are not visible in the commands it calls. Declare the parameter there and pass it on.
@@ -190,6 +195,7 @@ jobs:
         code: "E_PARAM_RESERVED",
         title: "a parameter has a name that means something else already",
         section: "3.11",
+        mend: Some("call it something else"),
         text: "
 In a workflow the arguments of a job stand beside keys such as `name`, `requires`, `context`, `filters` and
 `matrix`, so no parameter of a job can be called so. A parameter of an executor cannot be called `name`.

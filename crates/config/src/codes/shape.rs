@@ -7,6 +7,7 @@ pub(super) const RULES: &[Rule] = &[
         code: "E_YAML",
         title: "the file is not YAML, or not a map",
         section: "1",
+        mend: None,
         text: "
 The text could not be read as YAML, so nothing else was looked at; or a map has a key twice, or something
 that is not a map is merged with `<<:`.
@@ -35,6 +36,7 @@ jobs:
         code: "E_VERSION",
         title: "the version is none of 2, 2.0 and 2.1",
         section: "1.8",
+        mend: Some("write `version: 2.1`"),
         text: "
 `version` names the version of the config language, not of your project. New configs say `2.1`.",
         wrong: "
@@ -56,6 +58,7 @@ jobs:
         code: "E_SCHEMA",
         title: "something has the wrong shape: a key, a type or a value",
         section: "2.6",
+        mend: None,
         text: "
 A key stands where it means nothing, a required key is missing, or a value is of the wrong type. The message
 names the key and what is permitted there.
@@ -84,6 +87,7 @@ jobs:
         code: "E_DUP",
         title: "two things share a name that has to be unique",
         section: "2.3",
+        mend: Some("rename one of the two"),
         text: "
 Names of jobs differ by more than upper and lower case, and no name stands under both `jobs` and
 `job-groups`. Rename one of the two.",
@@ -118,6 +122,7 @@ workflows:
         code: "E_STEP",
         title: "a step cannot stand in this job",
         section: "8.7",
+        mend: Some("remove this one"),
         text: "
 `setup_remote_docker` gives a container job a Docker engine. A job has it at most once, counting the steps of
 the commands it calls, and a `machine` job needs none: it has an engine of its own.",

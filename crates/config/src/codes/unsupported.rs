@@ -7,6 +7,7 @@ pub(super) const RULES: &[Rule] = &[
         code: "U_VERSION",
         title: "version 2 of the language",
         section: "18",
+        mend: None,
         text: "
 Configs of version 2 and 2.0 are not compiled yet. Most need no change but the version; every `<<` that is
 text then becomes `\\<<`.",
@@ -29,6 +30,7 @@ jobs:
         code: "U_ORB",
         title: "orbs",
         section: "12",
+        mend: None,
         text: "
 Orbs are not compiled yet. Write the command, job or executor into the config.",
         wrong: "
@@ -58,6 +60,7 @@ jobs:
         code: "U_JOB_GROUPS",
         title: "job groups",
         section: "11",
+        mend: None,
         text: "
 Job groups are not compiled yet. List the jobs in the workflow.",
         wrong: "
@@ -82,6 +85,7 @@ jobs:
         code: "U_SETUP",
         title: "setup configs",
         section: "14",
+        mend: None,
         text: "
 Dynamic configuration is not built yet. Run the config that is continued with.",
         wrong: "
@@ -104,6 +108,7 @@ jobs:
         code: "U_SERIAL_GROUP",
         title: "serial groups",
         section: "10.7",
+        mend: None,
         text: "
 `serial-group` is not obeyed yet. Without it, jobs of several pipelines may run at once.",
         wrong: "
@@ -132,6 +137,7 @@ workflows:
         code: "U_SERVICES",
         title: "service containers",
         section: "6.7",
+        mend: None,
         text: "
 Entries of `docker` after the first are not started yet. Start the service in a step with `background: true`.",
         wrong: "
@@ -155,6 +161,7 @@ jobs:
         code: "U_REGISTRY_AUTH",
         title: "registry logins of a cloud",
         section: "6.7",
+        mend: None,
         text: "
 `aws_auth` and `gcp_auth` are not built yet. `auth` with a user name and a password works.",
         wrong: "
@@ -180,6 +187,7 @@ jobs:
         code: "U_STEP",
         title: "a built-in step that cannot be executed yet",
         section: "8.7",
+        mend: None,
         text: "
 The step compiles, and nothing executes it yet. A `run` step can often do the same.",
         wrong: "
@@ -204,6 +212,7 @@ jobs:
         code: "U_JOB_TYPE",
         title: "a type of job that cannot be executed yet",
         section: "7.2",
+        mend: None,
         text: "
 Jobs of type `release`, `lock` and `unlock` compile, and nothing executes them yet.",
         wrong: "

@@ -14,6 +14,13 @@ pub struct Mend {
     pub replacement: String,
 }
 
+impl Mend {
+    /// This text instead of what stands there.
+    pub fn new(span: Span, replacement: String) -> Self {
+        Self { span, replacement }
+    }
+}
+
 /// The help for a value that lost its type to its quotes.
 pub const WITHOUT_QUOTES: &str = "write it without quotes";
 
@@ -30,23 +37,19 @@ pub fn in_quotes(scalar: &str) -> String {
     format!("{IN_QUOTES}\"{scalar}\"")
 }
 
-/// The name most like a misspelt one, if one is close enough to be meant.
-pub fn nearest<'n>(name: &str, all: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    crate::ast::nearest(name, all)
-}
-
 impl Report<'_> {
     /// The exact mend of a finding, with the index of the help that says the same in words. A replacement
     /// is offered only for text that is what it seems: one bare or quoted word.
     pub fn mend(&self, found: &Diagnostic) -> Option<(Mend, Option<usize>)> {
         if let Some(mend) = &found.mend {
-            return Some((mend.clone(), None));
+            // The first help says the same in words.
+            let help = (!found.help.is_empty()).then_some(0);
+            return Some((mend.clone(), help));
         }
         let written = self.slice(found.span)?;
         found.help.iter().enumerate().find_map(|(at, help)| {
             let replacement = replacement(written, help)?;
-            let span = found.span;
-            Some((Mend { span, replacement }, Some(at)))
+            Some((Mend::new(found.span, replacement), Some(at)))
         })
     }
 }

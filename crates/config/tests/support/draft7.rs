@@ -1,6 +1,10 @@
 //! As much of JSON schema, draft 7, as the schema of the language uses. A word it does not know is a
 //! failure, so that a schema is never held to less than it says.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use fancy_regex::Regex;
 use serde_json::Value;
 
 /// Words that say nothing about validity.
@@ -14,15 +18,33 @@ const NOTES: &[&str] = &[
 
 /// A schema with its definitions.
 pub struct Schema<'a> {
-    pub root: &'a Value,
+    root: &'a Value,
+    /// Compiled once each.
+    patterns: RefCell<HashMap<String, Regex>>,
 }
 
-impl Schema<'_> {
+impl<'a> Schema<'a> {
+    /// A schema that refers to itself only.
+    pub fn new(root: &'a Value) -> Self {
+        Self {
+            root,
+            patterns: RefCell::default(),
+        }
+    }
+
     /// What is wrong with a value, as paths with reasons; of alternatives, all their reasons.
     pub fn check(&self, value: &Value) -> Vec<String> {
         let mut wrong = Vec::new();
         self.node(self.root, value, "#", &mut wrong);
         wrong
+    }
+
+    fn matches(&self, pattern: &str, text: &str) -> bool {
+        let mut patterns = self.patterns.borrow_mut();
+        let regex = patterns
+            .entry(pattern.to_owned())
+            .or_insert_with(|| Regex::new(pattern).unwrap());
+        regex.is_match(text).unwrap()
     }
 
     fn fits(&self, schema: &Value, value: &Value, path: &str) -> bool {
@@ -60,11 +82,10 @@ impl Schema<'_> {
                     }
                 }
                 "pattern" => {
-                    if let Some(text) = value.as_str() {
-                        let regex = fancy_regex::Regex::new(what.as_str().unwrap()).unwrap();
-                        if !regex.is_match(text).unwrap() {
-                            no(format!("{} does not match {what}", shown()));
-                        }
+                    if let Some(text) = value.as_str()
+                        && !self.matches(what.as_str().unwrap(), text)
+                    {
+                        no(format!("{} does not match {what}", shown()));
                     }
                 }
                 "minimum" | "maximum" => {
