@@ -3,7 +3,7 @@
 use capstan_model::{JobId, JobStatus, WorkflowId};
 use clap::Args;
 
-use crate::args::ExecutionArgs;
+use crate::args::{ExecutionArgs, OrbArgs};
 use crate::data::Data;
 use crate::exit::{Code, Failure};
 use crate::history::History;
@@ -22,6 +22,8 @@ pub struct ApproveArgs {
     words: Vec<String>,
     #[command(flatten)]
     execution: ExecutionArgs,
+    #[command(flatten)]
+    orbs: OrbArgs,
 }
 
 /// Runs the subcommand.
@@ -35,7 +37,8 @@ pub fn main(args: &ApproveArgs) -> Result<Code, Failure> {
     };
     let here = project::find(args.config.as_deref())?;
     let run = Data::locate()?.find(here.root(), before.map_or("latest", String::as_str))?;
-    let world = World::of(&args.execution)?;
+    let orbs = crate::orb::sources::of(&args.orbs, args.execution.json)?;
+    let world = World::of(&args.execution, orbs)?;
     let config = run.file.root.join(&run.file.config_path);
     let worktree = project::find(Some(&config))?;
     let directory = run.directory.clone();

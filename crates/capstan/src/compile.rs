@@ -1,5 +1,6 @@
 //! Compiling without a server: `plan`, `config validate` and `config process`.
 
+use capstan_config::diagnostic::{Look, Report};
 use capstan_config::{Compiled, Diagnostic, Severity, Sources, compile};
 use capstan_model::{Plan, Trigger};
 use capstan_scm::Worktree;
@@ -89,16 +90,22 @@ pub fn with(
 
 /// Tells what was found: drawn on standard error, or with `json` as objects on standard output.
 pub fn tell(diagnostics: &[Diagnostic], sources: &Sources, json: bool) {
+    let report = Report::new(sources);
     if json {
         let mut out = Out::new();
         for diagnostic in diagnostics {
-            out.line(&diagnostic.to_json(sources).to_string());
+            out.line(&report.json(diagnostic).to_string());
         }
         return;
     }
-    let color = crate::render::out::stderr_color();
-    for diagnostic in diagnostics {
-        complain(&diagnostic.render(sources, color));
+    let mut look = Look {
+        color: crate::render::out::stderr_color(),
+        ..Look::default()
+    };
+    look.width = crate::render::out::stderr_width().unwrap_or(look.width);
+    let drawn = report.draw_all(diagnostics, look);
+    if !drawn.is_empty() {
+        complain(&drawn.join("\n"));
     }
 }
 

@@ -1,8 +1,8 @@
-//! `capstan config`: validate and process.
+//! `capstan config`: what a file says, whether it is right, and where each line of the result comes from.
 
 use std::path::{Path, PathBuf};
 
-use capstan_config::Severity;
+use capstan_config::schema::schema;
 use capstan_model::Trigger;
 use capstan_scm::worktree::read_limited;
 use capstan_server::orbs::Orbs;
@@ -10,9 +10,12 @@ use clap::{Args, Subcommand};
 
 use crate::args::{TriggerArgs, ValueArgs};
 use crate::exit::{Code, Failure};
-use crate::orb::sources;
 use crate::render::Out;
 use crate::{compile, project};
+
+mod explain;
+mod process;
+mod validate;
 
 /// Arguments of `capstan config`.
 #[derive(Subcommand, Clone, Debug)]
@@ -20,14 +23,23 @@ pub enum ConfigArgs {
     /// Say what is wrong with config files, and how to mend it
     #[command(after_help = "Examples:
   capstan config validate
-  capstan config validate --json a.yml b.yml
+  capstan config validate services/a services/b/config.yml
+  capstan config validate --format sarif > findings.sarif
   cat config.yml | capstan config validate -")]
-    Validate(ValidateArgs),
+    Validate(validate::ValidateArgs),
     /// Print the config with everything expanded
     #[command(after_help = "Examples:
   capstan config process
   capstan config process --branch main --param deploy=true")]
-    Process(ProcessArgs),
+    Process(process::ProcessArgs),
+    /// Say where each line of a compiled job comes from, or what a code means
+    #[command(after_help = "Examples:
+  capstan config explain test
+  capstan config explain main/test-22.11
+  capstan config explain test:3
+  capstan config explain 'test:Run the tests'
+  capstan config explain E_PARAM_TYPE")]
+    Explain(explain::ExplainArgs),
     /// Print one config made of a folder of files
     #[command(after_help = "Examples:
   capstan config pack src > .circleci/config.yml
@@ -35,121 +47,36 @@ pub enum ConfigArgs {
 Each file becomes keys along its path: src/jobs/build.yml is the job build. Files at the top, and files
 and folders whose names begin with @, go into the map they lie in.")]
     Pack(crate::orb::pack::PackArgs),
-}
+    /// Print the JSON schema of the language, for editors
+    #[command(
+        after_help = "Editors that use the YAML language server read it with this line in the config:
+  # yaml-language-server: $schema=circleci.schema.json
 
-/// Arguments of `capstan config validate`.
-#[derive(Args, Clone, Debug)]
-pub struct ValidateArgs {
-    /// Config files, `-` for standard input
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    #[command(flatten)]
-    values: ValueArgs,
-    /// Print one JSON object a line for each mistake
-    #[arg(long)]
-    json: bool,
-}
-
-/// Arguments of `capstan config process`.
-#[derive(Args, Clone, Debug)]
-pub struct ProcessArgs {
-    /// Config file, `-` for standard input
-    #[arg(value_name = "PATH")]
-    path: Option<PathBuf>,
-    #[command(flatten)]
-    values: ValueArgs,
+Examples:
+  capstan config schema > circleci.schema.json"
+    )]
+    Schema,
 }
 
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A config is wrong or cannot be read.
+/// A config is wrong or cannot be read, or there is no such thing as was asked for.
 pub fn main(args: &ConfigArgs) -> Result<Code, Failure> {
     match args {
-        ConfigArgs::Validate(args) => validate(args),
-        ConfigArgs::Process(args) => process(args),
+        ConfigArgs::Validate(args) => validate::main(args),
+        ConfigArgs::Process(args) => process::main(args),
+        ConfigArgs::Explain(args) => explain::main(args),
         ConfigArgs::Pack(args) => crate::orb::pack::config(args),
-    }
-}
-
-fn validate(args: &ValidateArgs) -> Result<Code, Failure> {
-    let paths: Vec<Option<&Path>> = match args.paths.as_slice() {
-        [] => vec![None],
-        paths => paths.iter().map(|path| Some(path.as_path())).collect(),
-    };
-    let orbs = sources::of(&args.values.orbs, args.json)?;
-    let mut code = Code::Success;
-    for path in paths {
-        // A file that cannot be read does not keep the others from being looked at.
-        match validate_one(path, args, &*orbs) {
-            Ok(true) => {}
-            Ok(false) => code = Code::Config,
-            Err(failure) => {
-                crate::render::out::complain(&failure.to_string());
-                code = failure.code;
-            }
+        ConfigArgs::Schema => {
+            Out::new().line(&format!("{:#}", schema()));
+            Ok(Code::Success)
         }
     }
-    if code == Code::Success {
-        Ok(code)
-    } else {
-        Err(Failure::told(code))
-    }
 }
 
-fn validate_one(
-    path: Option<&Path>,
-    args: &ValidateArgs,
-    orbs: &dyn Orbs,
-) -> Result<bool, Failure> {
-    let (name, done) = compile_one(path, &args.values, orbs)?;
-    let told: Vec<_> = done
-        .diagnostics
-        .iter()
-        // What this version cannot execute is no mistake of the file; its JSON says so by severity.
-        .filter(|found| args.json || found.severity != Severity::Unsupported)
-        .cloned()
-        .collect();
-    compile::tell(&told, &done.sources, args.json);
-    let valid = !done.has(Severity::Error);
-    if valid && !args.json {
-        let far = if done.has(Severity::Unsupported) {
-            ", as far as this version understands it"
-        } else {
-            ""
-        };
-        Out::new().line(&format!("{name} is valid{far}"));
-        for found in done
-            .diagnostics
-            .iter()
-            .filter(|found| found.severity == Severity::Unsupported)
-        {
-            let (line, _) = done.sources.get(found.span.file).map_or((0, 0), |file| {
-                capstan_model::source::line_column(&file.text, found.span.start)
-            });
-            Out::new().line(&format!("  line {line}: {}", found.message));
-        }
-    }
-    Ok(valid)
-}
-
-fn process(args: &ProcessArgs) -> Result<Code, Failure> {
-    let orbs = sources::of(&args.values.orbs, false)?;
-    let (_, done) = compile_one(args.path.as_deref(), &args.values, &*orbs)?;
-    let errors: Vec<_> = done
-        .diagnostics
-        .iter()
-        .filter(|found| found.severity != Severity::Unsupported)
-        .cloned()
-        .collect();
-    compile::accept(&errors, &done.sources, false)?;
-    let Some(plan) = done.plan else {
-        return Err(Failure::told(Code::Config));
-    };
-    Out::new().write(plan.processed.as_bytes());
-    Ok(Code::Success)
-}
-
+/// Compiles the config of the project, or the one at a path: a file, `-`, or a directory that holds
+/// `.circleci/config.yml`. The first value is its name as a person would write it.
 fn compile_one(
     path: Option<&Path>,
     values: &ValueArgs,
@@ -163,19 +90,7 @@ fn compile_one(
                 .map_err(|error| project::unreadable(&error))?;
             (worktree.config_path().to_owned(), text)
         }
-        Some(path) => {
-            let (file, name) = match path.to_str() {
-                Some("-") => (Path::new("/dev/stdin"), String::from("standard input")),
-                _ => (path, path.display().to_string()),
-            };
-            let bytes = read_limited(file, &name).map_err(|error| project::unreadable(&error))?;
-            let text = String::from_utf8(bytes).map_err(|error| {
-                let at = error.utf8_error().valid_up_to();
-                Failure::config(format!("{name} is not UTF-8 text: bad byte at offset {at}"))
-                    .hint("save it as UTF-8")
-            })?;
-            (name, text)
-        }
+        Some(path) => read(path)?,
     };
     let number = values.pipeline_number.unwrap_or(1);
     let args = TriggerArgs {
@@ -185,4 +100,33 @@ fn compile_one(
     let trigger: Trigger = project::trigger(&worktree, &args, number);
     let done = compile::text_for(&name, text, &trigger, orbs)?;
     Ok((name, done))
+}
+
+fn read(path: &Path) -> Result<(String, String), Failure> {
+    let mut file = path.to_path_buf();
+    let mut name = path.display().to_string();
+    if name == "-" {
+        file = PathBuf::from("/dev/stdin");
+        name = String::from("standard input");
+    } else if path.join(".circleci").is_dir() {
+        file = path.join(".circleci/config.yml");
+        name = file.display().to_string();
+    }
+    let bytes = read_limited(&file, &name).map_err(|error| project::unreadable(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::config(format!("{name} is not UTF-8 text: bad byte at offset {at}"))
+            .hint("save it as UTF-8")
+    })?;
+    Ok((name, text))
+}
+
+/// Which config a subcommand looks at, and with what values.
+#[derive(Args, Clone, Debug)]
+struct OneConfig {
+    /// The config file, when it is not .circleci/config.yml; `-` for standard input
+    #[arg(long = "config", value_name = "PATH")]
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    values: ValueArgs,
 }

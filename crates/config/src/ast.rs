@@ -129,37 +129,11 @@ const NEEDS_2_1: &[&str] = &[
     "override-with",
 ];
 
-/// The name most like `name`, if one is close enough to be meant.
-pub(crate) fn nearest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).clamp(1, 3);
-    all.map(|other| (distance(name, other), other))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, other)| (*distance, (*other).to_owned()))
-        .map(|(_, other)| other)
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let (up, left, diagonal) = (
-                row.get(j + 1).copied().unwrap_or(usize::MAX - 1),
-                next.get(j).copied().unwrap_or(usize::MAX - 1),
-                row.get(j).copied().unwrap_or(usize::MAX - 1),
-            );
-            let changed = usize::from(x.to_lowercase().ne(y.to_lowercase()));
-            next.push((up + 1).min(left + 1).min(diagonal + changed));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(usize::MAX)
-}
+pub(crate) use crate::diagnostic::nearest;
 
 /// `did you mean …`, if a name is close.
 pub(crate) fn suggest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<String> {
-    nearest(name, all).map(|near| format!("did you mean `{near}`?"))
+    nearest(name, all).map(crate::diagnostic::did_you_mean)
 }
 
 impl Compiler<'_> {
@@ -188,7 +162,7 @@ impl Compiler<'_> {
             let help = if INVOCATION_KEYS.contains(&key) {
                 Some(format!("`{key}` belongs to the job's entry in a workflow"))
             } else {
-                suggest(key, permitted.iter().copied())
+                Some(crate::language::advice(key, permitted))
             };
             self.error_help("E_SCHEMA", message, entry.key_span, help);
         }
@@ -323,9 +297,13 @@ impl Compiler<'_> {
             Value::Str(target) if kind == Kind::Executor || target.contains('/') => {}
             Value::Bad => definition.broken = true,
             other => {
-                let (word, kind) = (kind.word(), other.kind());
-                let message = format!("the {word} [{}] is a map, not a {kind}", entry.key);
-                self.schema(message, entry.key_span);
+                let (word, given) = (kind.word(), other.kind());
+                let message = format!("the {word} [{}] is a map, not a {given}", entry.key);
+                let help = match kind {
+                    Kind::Command => "put `steps:` above its list",
+                    _ => "write its keys below its name",
+                };
+                self.error_help("E_SCHEMA", message, entry.key_span, Some(help.to_owned()));
             }
         }
         definition.broken |= self.errors() > before;
@@ -437,7 +415,13 @@ impl Compiler<'_> {
                         "a step is a map of one key: maximum size: [1], found: [{}]",
                         entries.len()
                     );
-                    let help = "indent the arguments of a step deeper than its name".to_owned();
+                    let conditional = entries
+                        .first()
+                        .filter(|e| !e.value.is_null() && (e.key == "when" || e.key == "unless"));
+                    let help = match conditional {
+                        Some(e) => format!("put `condition:` and `steps:` below `{}:`", e.key),
+                        None => "indent the arguments of a step deeper than its name".to_owned(),
+                    };
                     self.error_help("E_SCHEMA", message, span, Some(help));
                 }
                 Value::Str(_) | Value::Bad | Value::Closed(..) => {}

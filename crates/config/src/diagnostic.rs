@@ -1,7 +1,21 @@
-//! What is wrong, where, and how to mend it: data first, drawn for a terminal or as JSON.
+//! What is wrong, where, and how to mend it: data first. [`Report`] brings it to a reader: drawn under the
+//! source for a terminal, as JSON, or as SARIF.
 
 use capstan_model::Span;
-use capstan_model::source::line_column;
+
+mod advice;
+mod draw;
+mod lines;
+mod mend;
+mod nearest;
+mod sarif;
+
+pub(crate) use advice::advise;
+pub use draw::Look;
+pub use lines::{Place, Report};
+pub use mend::{Mend, WITHOUT_QUOTES, did_you_mean, in_quotes};
+pub use nearest::nearest;
+pub use sarif::sarif;
 
 use crate::sources::Sources;
 
@@ -19,7 +33,7 @@ pub enum Severity {
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// `E_…`, `W_…` or `U_…` (language 17); stable.
+    /// `E_…`, `W_…` or `U_…`, explained in [`codes`](crate::codes); stable.
     pub code: &'static str,
     /// How bad it is.
     pub severity: Severity,
@@ -33,7 +47,10 @@ pub struct Diagnostic {
     pub labels: Vec<(Span, String)>,
     /// How to mend it, one entry a way.
     pub help: Vec<String>,
-    /// Outermost first: `calling workflow 'w'`, `calling job 'j'`, … with the place of each call.
+    /// The exact text that mends it, where there is one; the first help says it in words. Helps in the words of [`did_you_mean`],
+    /// [`in_quotes`] and [`WITHOUT_QUOTES`] need not say it again; see [`Report::mend`].
+    pub mend: Option<Mend>,
+    /// Outermost first: `calling workflow: 'w'`, `calling job: 'j'`, … with the place of each call.
     pub origin: Vec<(String, Span)>,
 }
 
@@ -48,6 +65,7 @@ impl Diagnostic {
             label,
             labels: vec![],
             help: vec![],
+            mend: None,
             origin: vec![],
         }
     }
@@ -62,91 +80,20 @@ impl Diagnostic {
         Self::new(code, Severity::Unsupported, message, span)
     }
 
-    /// As JSON, with `file`, `line` and `column` (both from 1) for every place.
+    /// As JSON, with `file`, `line` and `column` (both from 1) for every place. For more than one finding,
+    /// [`Report::json`] counts lines once.
     pub fn to_json(&self, sources: &Sources) -> serde_json::Value {
-        let place = |span: Span| {
-            let (name, text) = sources
-                .get(span.file)
-                .map_or(("?", ""), |file| (file.name.as_str(), file.text.as_str()));
-            let (line, column) = line_column(text, span.start);
-            let (end_line, end_column) = line_column(text, span.end);
-            (name.to_owned(), line, column, end_line, end_column)
-        };
-        let (file, line, column, end_line, end_column) = place(self.span);
-        let labels = self.labels.iter().map(|(span, message)| {
-            let (file, line, column, end_line, end_column) = place(*span);
-            serde_json::json!({"message": message, "file": file, "line": line, "column": column,
-                "end_line": end_line, "end_column": end_column})
-        });
-        let origin = self.origin.iter().map(|(message, span)| {
-            let (file, line, column, ..) = place(*span);
-            serde_json::json!({"message": message, "file": file, "line": line, "column": column})
-        });
-        serde_json::json!({"code": self.code, "severity": self.severity.as_str(),
-            "message": self.message, "file": file, "line": line, "column": column,
-            "end_line": end_line, "end_column": end_column, "labels": labels.collect::<Vec<_>>(),
-            "help": self.help, "origin": origin.collect::<Vec<_>>()})
+        Report::new(sources).json(self)
     }
 
-    /// Drawn under the source line. Control characters of the source are replaced.
+    /// Drawn under the source line, without what a terminal could take for a command. For more than one
+    /// finding, [`Report::draw`] counts lines once.
     pub fn render(&self, sources: &Sources, color: bool) -> String {
-        let (name, text) = sources
-            .get(self.span.file)
-            .map_or(("?", ""), |file| (file.name.as_str(), file.text.as_str()));
-        let (line, column) = line_column(text, self.span.start);
-        let shown = text
-            .lines()
-            .nth((line as usize).saturating_sub(1))
-            .unwrap_or("");
-        let width = text
-            .get(self.span.start as usize..self.span.end as usize)
-            .map_or(1, |part| {
-                part.lines()
-                    .next()
-                    .map_or(1, |part| part.chars().count().max(1))
-            });
-        let (on, off) = match (color, self.severity) {
-            (false, _) => ("", ""),
-            (true, Severity::Error) => ("\u{1b}[1;31m", "\u{1b}[0m"),
-            (true, _) => ("\u{1b}[1;33m", "\u{1b}[0m"),
+        let look = Look {
+            color,
+            ..Look::default()
         };
-        let gutter = " ".repeat(line.to_string().len());
-        let mut out = format!(
-            "{on}{}[{}]{off}: {}\n{gutter}--> {}:{line}:{column}\n{gutter} |\n{line} | {}\n{gutter} | {}{on}{}{off} {}\n",
-            self.severity.as_str(),
-            self.code,
-            clean(&self.message),
-            clean(name),
-            clean(shown),
-            " ".repeat((column as usize).saturating_sub(1)),
-            "^".repeat(width),
-            clean(&self.label),
-        );
-        let place = |span: Span| {
-            let (name, text) = sources
-                .get(span.file)
-                .map_or(("?", ""), |file| (file.name.as_str(), file.text.as_str()));
-            let (line, column) = line_column(text, span.start);
-            format!("{}:{line}:{column}", clean(name))
-        };
-        for (span, label) in &self.labels {
-            out.push_str(&format!(
-                "{gutter} = note: {} at {}\n",
-                clean(label),
-                place(*span)
-            ));
-        }
-        for (call, span) in &self.origin {
-            out.push_str(&format!(
-                "{gutter} = while {} at {}\n",
-                clean(call),
-                place(*span)
-            ));
-        }
-        for help in &self.help {
-            out.push_str(&format!("{gutter} = help: {}\n", clean(help)));
-        }
-        out
+        Report::new(sources).draw(self, look)
     }
 }
 
@@ -159,24 +106,4 @@ impl Severity {
             Self::Error => "error",
         }
     }
-}
-
-fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
-/// Draws all of them, one after the other.
-pub fn render_all(sources: &Sources, diagnostics: &[Diagnostic], color: bool) -> String {
-    let drawn: Vec<String> = diagnostics
-        .iter()
-        .map(|d| d.render(sources, color))
-        .collect();
-    drawn.join("\n")
-}
-
-/// One as JSON.
-pub fn to_json(sources: &Sources, diagnostic: &Diagnostic) -> serde_json::Value {
-    diagnostic.to_json(sources)
 }

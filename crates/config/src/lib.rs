@@ -5,12 +5,14 @@
 mod ast;
 mod budget;
 mod checks;
+pub mod codes;
 mod compiler;
 pub mod diagnostic;
 mod expand;
 mod expr;
 mod filter;
 mod graph;
+mod language;
 mod logic;
 mod lower;
 mod matrix;
@@ -18,6 +20,7 @@ mod orbs;
 pub mod pack;
 mod processed;
 mod regex;
+pub mod schema;
 pub mod sources;
 mod space;
 mod template;
@@ -51,19 +54,20 @@ pub enum Compiled {
 
 /// Compiles the first file of `sources` for `trigger`. The same input gives the same output.
 pub fn compile(sources: &Sources, trigger: &Trigger) -> Compiled {
-    told(lower::lower(sources, trigger))
+    told(sources, lower::lower(sources, trigger))
 }
 
 /// Checks the first file of `sources` as the text of an orb: its shape, and what each of its elements
 /// refers to. The plan of a sound orb is empty.
 pub fn validate_orb(sources: &Sources, trigger: &Trigger) -> Compiled {
-    told(lower::lower_orb(sources, trigger))
+    told(sources, lower::lower_orb(sources, trigger))
 }
 
-fn told(lowered: Lowered) -> Compiled {
+fn told(sources: &Sources, lowered: Lowered) -> Compiled {
     match lowered {
         Lowered::Missing(orbs) => Compiled::Missing(orbs),
         Lowered::Done(plan, mut diagnostics) => {
+            diagnostic::advise(sources, &mut diagnostics);
             diagnostics.sort_by_key(|found| (found.span.file, found.span.start));
             Compiled::Done {
                 plan: plan.map(Box::new),

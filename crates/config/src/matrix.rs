@@ -55,7 +55,8 @@ impl Compiler<'_> {
                         axis.key,
                         other.kind()
                     );
-                    self.error("E_MATRIX", message, axis.value.span);
+                    let help = String::from("write a list, also of one value: `[…]`");
+                    self.error_help("E_MATRIX", message, axis.value.span, Some(help));
                     return None;
                 }
             };

@@ -14,7 +14,7 @@ use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Value};
 
 mod group;
-mod invocation;
+pub(crate) mod invocation;
 pub(crate) mod requires;
 mod schedule;
 

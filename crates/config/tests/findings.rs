@@ -5,36 +5,12 @@
     reason = "a test that cannot build its own input has to fail"
 )]
 
-use std::collections::BTreeMap;
+#[path = "support/compiled.rs"]
+mod support;
+
 use std::time::{Duration, Instant};
 
-use capstan_config::{Compiled, Diagnostic, Sources, compile};
-use capstan_model::Trigger;
 use capstan_model::source::line_column;
-use capstan_model::trigger::{Project, Revision, Selection, TriggerKind};
-
-fn found(text: &str) -> (Sources, Vec<Diagnostic>) {
-    let sources = Sources::new(".circleci/config.yml", text);
-    let trigger = Trigger {
-        pipeline: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
-        number: 1,
-        actor: String::from("ada"),
-        kind: TriggerKind::CommandLine,
-        received_at_ms: 0,
-        project: Project::default(),
-        revision: Revision {
-            branch: Some(String::from("main")),
-            ..Revision::default()
-        },
-        parameters: BTreeMap::new(),
-        selection: Selection::default(),
-        values: BTreeMap::new(),
-    };
-    match compile(&sources, &trigger) {
-        Compiled::Done { diagnostics, .. } => (sources, diagnostics),
-        Compiled::Missing(names) => panic!("asks for {names:?}"),
-    }
-}
 
 const MANY: &str = "version: 2.1
 commands:
@@ -53,7 +29,7 @@ workflows:
 
 #[test]
 fn mistakes_in_different_places_are_all_reported_in_file_order() {
-    let (_, found) = found(MANY);
+    let (_, found) = support::compiled(MANY);
     let told: Vec<(u32, &str)> = found
         .iter()
         .map(|d| (line_column(MANY, d.span.start).0, d.code))
@@ -73,7 +49,7 @@ fn mistakes_in_different_places_are_all_reported_in_file_order() {
 
 #[test]
 fn a_finding_is_drawn_with_its_calls_and_its_mend() {
-    let (sources, found) = found(MANY);
+    let (sources, found) = support::compiled(MANY);
     let typed = found.iter().find(|d| d.code == "E_PARAM_TYPE").unwrap();
     let drawn = typed.render(&sources, false);
     for part in [
@@ -113,7 +89,7 @@ fn bombs_are_one_finding_within_a_second() {
         (long, "E_LIMIT"),
     ] {
         let start = Instant::now();
-        let (_, found) = found(&text);
+        let (_, found) = support::compiled(&text);
         let codes: Vec<&str> = found.iter().map(|d| d.code).collect();
         assert_eq!(codes, [code]);
         assert!(start.elapsed() < Duration::from_secs(5));

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::{Definition, Kind, suggest};
 use crate::compiler::{Compiler, Scope};
+use crate::diagnostic::{WITHOUT_QUOTES, in_quotes};
 use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Value};
 
@@ -345,13 +346,10 @@ fn expected(parameter: &Parameter) -> String {
 
 fn mend(parameter: &Parameter, value: &Node) -> Option<String> {
     match (parameter.kind, &value.value) {
-        (Some(Type::String), Value::Bool(_) | Value::Int(_) | Value::Float(_)) => Some(format!(
-            "enclose it in quotes: \"{}\"",
-            value.source_text().unwrap_or_default()
-        )),
-        (Some(Type::Boolean | Type::Integer), Value::Str(_)) => {
-            Some(String::from("write it without quotes"))
+        (Some(Type::String), Value::Bool(_) | Value::Int(_) | Value::Float(_)) => {
+            Some(in_quotes(&value.source_text().unwrap_or_default()))
         }
+        (Some(Type::Boolean | Type::Integer), Value::Str(_)) => Some(String::from(WITHOUT_QUOTES)),
         (Some(Type::Enum), Value::Str(text)) => {
             let members: Vec<String> = parameter
                 .members

@@ -102,7 +102,8 @@ impl Compiler<'_> {
             Value::Bad => return None,
             _ => {
                 let message = "`docker` is a list of at least one container, each with an `image`";
-                self.schema(message, node.span);
+                let help = String::from("begin each container with a dash: `- image: …`");
+                self.error_help("E_SCHEMA", message, node.span, Some(help));
                 return None;
             }
         };

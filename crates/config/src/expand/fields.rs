@@ -7,6 +7,7 @@ use capstan_model::plan::{CheckoutMethod, RunStep, Step, StepKind, When};
 
 use super::steps::Expanded;
 use super::{entry, list};
+use crate::ast::suggest;
 use crate::compiler::Compiler;
 use crate::yaml::{Entry, Node, Ref, Value};
 
@@ -180,10 +181,13 @@ impl Compiler<'_> {
             Some("on_success") => When::OnSuccess,
             Some("on_fail") => When::OnFail,
             Some("always") => When::Always,
-            _ => {
+            written => {
                 if !field.value.is_bad() {
                     let message = "`when` of a step is one of on_success, always, on_fail";
-                    self.schema(message, field.value.span);
+                    let words = ["on_success", "always", "on_fail"].into_iter();
+                    let help = suggest(written.unwrap_or(""), words)
+                        .or_else(|| Some(String::from("a condition goes into a `when` step")));
+                    self.error_help("E_SCHEMA", message, field.value.span, help);
                 }
                 When::OnSuccess
             }

@@ -1,0 +1,467 @@
+//! What compiles, and may surprise.
+
+use super::Rule;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        code: "W_UNKNOWN_KEY",
+        title: "a key that means nothing is ignored",
+        section: "2",
+        mend: Some("begin it with `x-` if it is there for its anchors"),
+        text: "
+Top-level keys that the language does not know are a usual home for anchors, and are ignored. If it was meant
+as one of the language's keys, it is misspelt.",
+        wrong: "
+version: 2.1
+job:
+  lint:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+",
+        right: "
+version: 2.1
+jobs:
+  lint:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs: [lint, build]
+",
+    },
+    Rule {
+        code: "W_IGNORED_KEY",
+        title: "a field has no effect here",
+        section: "8.5",
+        mend: Some("remove it"),
+        text: "
+The field is known elsewhere and means nothing at this place: a field of another step, an argument that the
+matrix gives too, `enum` on a parameter of another type. It is left out.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps:
+      - run: {command: make, description: builds it}
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps:
+      - run: {command: make, name: builds it}
+",
+    },
+    Rule {
+        code: "W_EMPTY",
+        title: "a key has no value, and counts as absent",
+        section: "2.1",
+        mend: Some("remove it, or indent what belongs below it"),
+        text: "
+A key with nothing behind it is read as if it were not there. Often what should stand below it is indented too
+little, or was commented out.",
+        wrong: "
+version: 2.1
+commands:
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+",
+    },
+    Rule {
+        code: "W_EMPTY_MATRIX",
+        title: "a matrix without values makes no jobs",
+        section: "10.11.1",
+        mend: Some("give it a value"),
+        text: "
+A parameter of the matrix has an empty list, so there is no combination, and the job does not run. What
+requires it waits for nothing.",
+        wrong: "
+version: 2.1
+jobs:
+  test:
+    parameters: {version: {type: string}}
+    docker: [{image: \"cimg/node:<< parameters.version >>\"}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - test: {matrix: {parameters: {version: []}}}
+",
+        right: "
+version: 2.1
+jobs:
+  test:
+    parameters: {version: {type: string}}
+    docker: [{image: \"cimg/node:<< parameters.version >>\"}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - test: {matrix: {parameters: {version: [\"22.11\"]}}}
+",
+    },
+    Rule {
+        code: "W_NAME",
+        title: "an unusual name",
+        section: "2.2",
+        mend: Some("choose another name"),
+        text: "
+The name is accepted, and may cause trouble elsewhere: in tags, in URLs, in a shell. Variables that begin with
+`CIRCLE_` are set by the service, and yours may be lost. A YAML word such as `on` or `no` becomes `true` or
+`false` when it is used as a name.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    environment: {MY-TOKEN: abc}
+    steps: [checkout]
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    environment: {MY_TOKEN: abc}
+    steps: [checkout]
+",
+    },
+    Rule {
+        code: "W_STYLE",
+        title: "an old or loose way of writing",
+        section: "8.5",
+        mend: None,
+        text: "
+It works and means what the finding says, and there is a clearer way: `restore_cache` instead of
+`restore-cache`, a list where a list is meant.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps:
+      - restore_cache: {keys: deps-v1}
+      - run: make
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps:
+      - restore_cache: {keys: [deps-v1]}
+      - run: make
+",
+    },
+    Rule {
+        code: "W_SHADOW",
+        title: "a name hides something built in",
+        section: "8.1",
+        mend: Some("choose another name"),
+        text: "
+A command that is called like a built-in step takes its place everywhere in the config; an approval that is
+called like a job hides the job. If that is not meant, choose another name.",
+        wrong: "
+version: 2.1
+jobs:
+  deploy:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - deploy: {type: approval}
+",
+        right: "
+version: 2.1
+jobs:
+  deploy:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - hold: {type: approval}
+      - deploy: {requires: [hold]}
+",
+    },
+    Rule {
+        code: "W_INDENT",
+        title: "keys stand beside a name instead of below it",
+        section: "10.7",
+        mend: Some("indent the keys below the name by two more"),
+        text: "
+What should belong to the job is indented like the job's name, so the job gets none of it. Indent it by two
+more.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - build:
+        filters: {branches: {only: main}}
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - build:
+          filters: {branches: {only: main}}
+",
+    },
+    Rule {
+        code: "W_PIPELINE_VALUE",
+        title: "a pipeline value that is not known",
+        section: "5.1",
+        mend: Some("look at the spelling; parameters are `pipeline.parameters.NAME`"),
+        text: "
+No pipeline value has this name, so it is empty. The documented ones begin with `pipeline.git.`,
+`pipeline.project.`, `pipeline.trigger.`, `pipeline.event.` and so on; parameters of the pipeline are
+`pipeline.parameters.NAME`.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps:
+      - run: echo << pipeline.branch >>
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps:
+      - run: echo << pipeline.git.branch >>
+",
+    },
+    Rule {
+        code: "W_ALWAYS_TRUE",
+        title: "a condition that is always true",
+        section: "5.4.7",
+        mend: Some("put the whole comparison into the tag, or leave the tag away"),
+        text: "
+A tag with text around it becomes a text, and a text that is not empty is true. Put the whole comparison into
+the tag, or write it without one.",
+        wrong: r#"
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    when: << pipeline.git.branch >> == "main"
+    jobs: [build]
+"#,
+        right: r#"
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    when: pipeline.git.branch == "main"
+    jobs: [build]
+"#,
+    },
+    Rule {
+        code: "W_REGEX_LOOKAROUND",
+        title: "a pattern looks around, which CircleCI refuses",
+        section: "10.8",
+        mend: Some("use `ignore`, or an expression as filter"),
+        text: "
+CircleCI accepted `(?!…)` and `(?=…)` in filters until the middle of 2026 and refuses them since. Capstan runs
+them with a bound on the work. To stay portable, use `ignore`, or an expression as filter.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - build: {filters: {branches: {only: '/^(?!main$).*/'}}}
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - build: {filters: {branches: {ignore: main}}}
+",
+    },
+    Rule {
+        code: "W_IMAGE",
+        title: "no image is named, so the default one is used",
+        section: "6.8",
+        mend: Some("name one: `image: ubuntu-2404:current`"),
+        text: "
+The default image of `machine` changes with time. Name one.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    machine: {docker_layer_caching: true}
+    steps: [checkout]
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    machine: {image: ubuntu-2404:current, docker_layer_caching: true}
+    steps: [checkout]
+",
+    },
+    Rule {
+        code: "W_RESOURCE_CLASS",
+        title: "a resource class that is not known",
+        section: "6.10",
+        mend: Some("use one of small, medium, large, xlarge, or `namespace/name` of a runner of yours"),
+        text: "
+The class is none of the documented ones for this kind of executor. It compiles; where no runner has it, the
+job cannot be scheduled.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    resource_class: gigantic
+    steps: [checkout]
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    resource_class: large
+    steps: [checkout]
+",
+    },
+    Rule {
+        code: "W_DEPRECATED",
+        title: "something CircleCI has given up",
+        section: "7",
+        mend: None,
+        text: "
+It works no longer, or will stop to: `branches` in a job that workflows use has no effect, and `deploy` is a
+`run` step today. The finding names what to use.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    branches: {only: main}
+    steps: [checkout]
+workflows:
+  main:
+    jobs: [build]
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - build: {filters: {branches: {only: main}}}
+",
+    },
+    Rule {
+        code: "W_UNUSED",
+        title: "a definition that nothing uses",
+        section: "2.5",
+        mend: Some("use it or remove it"),
+        text: "
+No workflow leads to this job, command, executor, orb or parameter. Use it, or remove it.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  old-build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs: [build]
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs: [build]
+",
+    },
+    Rule {
+        code: "W_UNREACHED",
+        title: "a mistake in something that nothing uses",
+        section: "2.5",
+        mend: Some("mend it or remove it"),
+        text: "
+No workflow leads here, so what it names was not looked at closely; as it stands it could not be used.",
+        wrong: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  old-build:
+    executor: gone
+    steps: [checkout]
+workflows:
+  main:
+    jobs: [build]
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs: [build]
+",
+    },
+];
