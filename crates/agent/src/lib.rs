@@ -40,6 +40,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Some(folder) => archive::main(Path::new(&folder)),
             None => usage(),
         },
+        Some(word) if word == "read" => match rest.next() {
+            Some(path) => steps::continuation::main(&path),
+            None => usage(),
+        },
         Some(_) => usage(),
         None => task::main(),
     }

@@ -1,6 +1,7 @@
 //! The built-in steps, one file each.
 
 pub(crate) mod checkout;
+pub(crate) mod continuation;
 pub(crate) mod run;
 
 use capstan_model::StepStatus;

@@ -1,6 +1,6 @@
 //! The byte stream to the runner: frames out under one lock, frames in on a thread of their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -8,11 +8,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use capstan_model::trigger::ParameterValue;
 use capstan_model::wire::{AgentMessage, Fetch, Frame, FrameReader, RunnerMessage};
 use rustix::fd::OwnedFd;
 
 use crate::os;
 
+/// A config goes out in frames of this size.
+const PART: usize = 256 << 10;
 /// The most unacknowledged output in bytes; beyond it children are not read any more.
 const WINDOW: u64 = 4 << 20;
 
@@ -129,6 +132,45 @@ impl Link {
 
     /// Asks for bytes; the answer is read as they come, until the job's time is over or it is canceled.
     pub(crate) fn fetch(self: &Arc<Self>, what: Fetch, deadline: Instant) -> Incoming {
+        let (transfer, incoming) = self.transfer(deadline);
+        self.send(AgentMessage::Fetch { transfer, what });
+        incoming
+    }
+
+    /// Hands over a config to continue with, and waits for the answer.
+    pub(crate) fn continue_with(
+        self: &Arc<Self>,
+        name: String,
+        text: &[u8],
+        parameters: BTreeMap<String, ParameterValue>,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        let (transfer, mut answer) = self.transfer(deadline);
+        self.send(AgentMessage::Continue {
+            transfer,
+            bytes: text.len() as u64,
+            name,
+            parameters,
+        });
+        let mut offset = 0;
+        for part in text.chunks(PART) {
+            let bytes = part.to_vec();
+            self.write(&Frame::Blob {
+                transfer,
+                offset,
+                bytes,
+            });
+            offset += part.len() as u64;
+        }
+        // No bytes come back, only the end of the transfer.
+        match io::copy(&mut answer, &mut io::sink()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A new transfer, and what comes back in it.
+    fn transfer(self: &Arc<Self>, deadline: Instant) -> (u32, Incoming) {
         let (sender, parts) = sync_channel(8);
         let transfer = {
             let mut transfers = lock(&self.transfers);
@@ -137,15 +179,15 @@ impl Link {
             transfers.open.insert(transfer, sender);
             transfer
         };
-        self.send(AgentMessage::Fetch { transfer, what });
-        Incoming {
+        let incoming = Incoming {
             link: Arc::clone(self),
             deadline,
             parts,
             part: Vec::new(),
             at: 0,
             over: None,
-        }
+        };
+        (transfer, incoming)
     }
 
     /// When the time between TERM and KILL is over, once the runner wants a cancel.

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use crate::environment::{Environment, listing};
 use crate::os::{self, Seen};
 use crate::steps::run::Background;
-use crate::steps::{Ended, checkout, run};
+use crate::steps::{Ended, checkout, continuation, run};
 use crate::stream::{self, Inbox, Link};
 use crate::user::{self, User};
 use crate::{jobcli, reaper};
@@ -319,6 +319,7 @@ impl Task {
             StepKind::Checkout { path, method: _ } => {
                 Some(checkout::run(self, path.as_deref(), &mut output))
             }
+            StepKind::Continue(step) => Some(continuation::run(self, step, &mut output)),
             StepKind::Other { step, .. } => {
                 let why = format!("the step {step} cannot be executed by this version");
                 output.line(&why);
@@ -390,6 +391,11 @@ impl Task {
     }
 
     // ------------------------------------------------------------ places
+
+    /// A variable of the job's environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.environment.get(name)
+    }
 
     /// A path of the config: `~` is the job's home, anything relative is below the working directory.
     pub(crate) fn path(&self, path: &str) -> PathBuf {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capstan_model::TaskId;
-use capstan_model::wire::{Assignment, Claim, Directive, Renew, TaskReport};
+use capstan_model::wire::{
+    Assignment, Claim, Continuation, Continued, Directive, Renew, TaskReport,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -68,6 +70,9 @@ impl CallError {
         }
     }
 }
+
+/// How long the server may compile a continuation.
+const COMPILE_WAIT_MS: u64 = 120_000;
 
 /// What a runner calls.
 pub struct RunnerApi {
@@ -142,6 +147,20 @@ impl RunnerApi {
         let path =
             format!("/runner/v1/tasks/{task}/log/{step}?lease_epoch={lease_epoch}&offset={offset}");
         read(self.call(Method::POST, &path, bytes).await?).await
+    }
+
+    /// Continues a setup pipeline. Orbs may have to be fetched for it, so the answer may take a while.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn continue_pipeline(
+        &self,
+        task: TaskId,
+        continuation: &Continuation,
+    ) -> Result<Continued, CallError> {
+        let path = format!("/runner/v1/tasks/{task}/continue");
+        let answer = self.held(Method::POST, &path, json(continuation)?, COMPILE_WAIT_MS);
+        read(answer.await?).await
     }
 
     /// Opens the sources of a task's pipeline, a tar stream.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use capstan_model::plan::PinnedOrb;
+use capstan_model::plan::{PinnedOrb, PipelineParameter};
 use capstan_model::source::{Origin, OriginKind, Origins};
 use capstan_model::{FileId, OriginId, Span, Trigger};
 use indexmap::IndexMap;
@@ -32,6 +32,8 @@ pub(crate) struct Compiler<'a> {
     pub(crate) missing: Vec<String>,
     /// Orbs that were brought, as they were used.
     pub(crate) pins: Vec<PinnedOrb>,
+    /// Pipeline parameters that the config declares.
+    pub(crate) declared: Vec<PipelineParameter>,
     /// Spaces of orb files that were read, and how reading them ended.
     pub(crate) files: HashMap<FileId, crate::space::Import>,
     /// Version 2 or 2.0 of the language: no tags, and unknown keys are let pass (language 18.1).
@@ -90,6 +92,7 @@ impl<'a> Compiler<'a> {
             groups: IndexMap::new(),
             missing: Vec::new(),
             pins: Vec::new(),
+            declared: Vec::new(),
             files: HashMap::new(),
             v2: false,
             parent: None,
@@ -138,6 +141,16 @@ impl<'a> Compiler<'a> {
     /// How many errors there are so far.
     pub(crate) fn errors(&self) -> usize {
         self.errors
+    }
+
+    /// The nearest place in the config itself that led here; `span`, if that is in the config.
+    pub(crate) fn place_in_config(&self, span: Span) -> Span {
+        if span.file == FileId(0) {
+            return span;
+        }
+        let chain = self.parent.map(|parent| self.origins.chain(parent));
+        let mut spans = chain.into_iter().flatten().map(|origin| origin.span);
+        spans.find(|span| span.file == FileId(0)).unwrap_or(span)
     }
 
     /// Counts the errors again, after findings were taken back.

@@ -21,6 +21,7 @@ pub mod pack;
 mod processed;
 mod regex;
 pub mod schema;
+mod shims;
 pub mod sources;
 mod space;
 mod template;

@@ -171,6 +171,7 @@ impl Compiler<'_> {
             processed,
             origins: Origins::default(),
             setup,
+            parameters: std::mem::take(&mut self.declared),
             orbs: Vec::new(),
         })
     }

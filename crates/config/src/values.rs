@@ -1,6 +1,7 @@
 //! Pipeline values and pipeline parameters (language 3.12, 5.1): what every tag can name.
 
 use capstan_model::Span;
+use capstan_model::plan::PipelineParameter;
 use capstan_model::trigger::{ParameterValue, TriggerKind};
 
 use crate::ast::parameter::Type;
@@ -27,6 +28,13 @@ impl Compiler<'_> {
                     self.argument(name, parameter, &value)
                 }
             };
+            if let Some(default) = parameter.default.as_ref().and_then(plain) {
+                self.declared.push(PipelineParameter {
+                    name: name.clone(),
+                    value: plain(&value).unwrap_or_else(|| default.clone()),
+                    default,
+                });
+            }
             self.pipeline
                 .insert(format!("pipeline.parameters.{name}"), value.value.clone());
         }
@@ -125,6 +133,16 @@ impl Compiler<'_> {
             };
             self.pipeline.insert(format!("pipeline.{name}"), value);
         }
+    }
+}
+
+/// The value of a pipeline parameter as data; `None` for what none can hold.
+fn plain(node: &Ref) -> Option<ParameterValue> {
+    match &node.value {
+        Value::Str(text) => Some(ParameterValue::String(text.clone())),
+        Value::Int(n) => Some(ParameterValue::Integer(*n)),
+        Value::Bool(b) => Some(ParameterValue::Boolean(*b)),
+        _ => node.source_text().map(ParameterValue::String),
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::JobStatus;
 use crate::source::{OriginId, Origins, Span};
+use crate::trigger::ParameterValue;
 
 /// The compiled config for one trigger.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,9 +18,23 @@ pub struct Plan {
     pub origins: Origins,
     /// Whether this is a setup config (language 14).
     pub setup: bool,
+    /// The pipeline parameters that the config declares.
+    #[serde(default)]
+    pub parameters: Vec<PipelineParameter>,
     /// The orbs it was made with, in the order they were needed.
     #[serde(default)]
     pub orbs: Vec<PinnedOrb>,
+}
+
+/// A declared pipeline parameter and what it came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineParameter {
+    /// Its name.
+    pub name: String,
+    /// Its default.
+    pub default: ParameterValue,
+    /// Its value: the trigger's, or the default.
+    pub value: ParameterValue,
 }
 
 /// An orb as one compilation used it. A rerun runs the stored plan, and so the same bytes.
@@ -261,7 +276,19 @@ impl Step {
             (Some(name), _) => name,
             (None, StepKind::Run(run)) => &run.command,
             (None, StepKind::Checkout { .. }) => "Checkout code",
-            (None, StepKind::Other { step, .. }) => step,
+            (None, StepKind::Continue(step)) if step.configuration.is_some() => "Continue Pipeline",
+            (None, StepKind::Continue(_)) => "Finish Pipeline",
+            (None, StepKind::Other { step, .. }) => match step.as_str() {
+                "restore_cache" => "Restoring Cache",
+                "save_cache" => "Saving Cache",
+                "attach_workspace" => "Attaching workspace",
+                "persist_to_workspace" => "Persisting to workspace",
+                "store_artifacts" => "Uploading artifacts",
+                "store_test_results" => "Uploading test results",
+                "setup_remote_docker" => "Setup a remote Docker engine",
+                "add_ssh_keys" => "Installing additional ssh keys",
+                other => other,
+            },
         }
     }
 }
@@ -292,6 +319,8 @@ pub enum StepKind {
         /// How the repository is fetched.
         method: CheckoutMethod,
     },
+    /// Continues a setup pipeline with its second config (language 14.7).
+    Continue(Box<ContinueStep>),
     /// A built-in step that compiles and that nothing can execute yet; `run` refuses it by name. The
     /// fields stand as processed.
     Other {
@@ -300,6 +329,20 @@ pub enum StepKind {
         /// Its fields.
         fields: serde_json::Value,
     },
+}
+
+/// What an orb command that continues a pipeline was called with. Every text may hold `$NAME` and
+/// `${NAME}`, which the job's environment gives a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContinueStep {
+    /// Path of the second config; `None` continues with nothing, so that the pipeline ends here.
+    pub configuration: Option<String>,
+    /// Pipeline parameters: a JSON object, or the path of a file that holds one.
+    pub parameters: String,
+    /// Path of a file with a changed path on each line.
+    pub files_changed: Option<String>,
+    /// The parameter that gets those paths with commas between them, if they are wanted.
+    pub parameter_for_files_changed: Option<String>,
 }
 
 /// `checkout: {method: …}`.

@@ -4,16 +4,21 @@
 //! Both protocols are versioned by [`PROTO`]: a peer accepts the current version and the one before.
 //! Unknown JSON fields are ignored, so a newer peer may say more.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{JobId, PipelineId, RunnerId, TaskId, WorkflowId};
 use crate::outcome::{StepStatus, TaskOutcome};
 use crate::plan::{Executor, Shell, Step};
+use crate::trigger::ParameterValue;
 
 /// The version spoken.
 pub const PROTO: u32 = 1;
 /// The oldest version still understood.
 pub const PROTO_MIN: u32 = 1;
+/// The longest config that a pipeline continues with, in bytes (language 1.1).
+pub const CONTINUATION_MAX: u64 = 4 << 20;
 /// The largest frame body in bytes; a longer one means a broken peer.
 pub const FRAME_MAX: usize = 1 << 20;
 /// Step number of the executor's own step, "Spin up environment" (platform 1.1).
@@ -94,6 +99,18 @@ pub enum AgentMessage {
         transfer: u32,
         /// What it wants.
         what: Fetch,
+    },
+    /// Continues the pipeline with a second config, whose bytes follow as [`Frame::Blob`]s. The answer is
+    /// a [`RunnerMessage::TransferDone`], whose error says why the pipeline does not continue.
+    Continue {
+        /// Number chosen by the agent, unique in this connection.
+        transfer: u32,
+        /// Length of the config in bytes.
+        bytes: u64,
+        /// What the config is called, for messages.
+        name: String,
+        /// Pipeline parameters that are passed on.
+        parameters: BTreeMap<String, ParameterValue>,
     },
     /// A value to be masked from now on.
     Mask {
@@ -490,6 +507,27 @@ pub struct Renew {
     pub lease_epoch: u64,
     /// How long the server may hold the question open.
     pub wait_ms: u64,
+}
+
+/// `POST /runner/v1/tasks/{task}/continue`: how the setup pipeline of a task goes on. Answered by a
+/// [`Continued`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// The epoch of the assignment.
+    pub lease_epoch: u64,
+    /// What the config is called, for messages.
+    pub name: String,
+    /// The second config.
+    pub configuration: String,
+    /// Pipeline parameters that are passed on.
+    pub parameters: BTreeMap<String, ParameterValue>,
+}
+
+/// Whether a pipeline continues.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continued {
+    /// Why not.
+    pub error: Option<String>,
 }
 
 // `POST /runner/v1/tasks/{task}/log/{step}?lease_epoch=E&offset=O` with raw masked bytes is answered by

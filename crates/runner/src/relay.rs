@@ -1,6 +1,7 @@
 //! A task from its claim to its end: place, agent, output. What comes from the agent is not believed
 //! before it is checked.
 
+mod continuation;
 mod line;
 mod steps;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::backoff::Backoff;
 use crate::executor::{AgentStream, Place, PlaceError, PlaceRequest, SpinUpLog};
 use crate::mask::Masker;
 use crate::uplink::{Claimed, Output, Uplink, Wish, hear};
+use continuation::{Arriving, Said};
 use line::Line;
 use steps::{Masked, Steps};
 
@@ -103,6 +105,7 @@ pub(crate) async fn run(
         greeted: false,
         transfer: None,
         fetches: 0,
+        arriving: None,
         masks: (0, 0),
     };
     // The runner stops: whatever is under way ends with its place, and nobody is told.
@@ -165,6 +168,8 @@ struct Relay {
     /// The transfer under way, if there is one.
     transfer: Option<JoinHandle<()>>,
     fetches: usize,
+    /// The config that the agent is sending, if there is one.
+    arriving: Option<Arriving>,
     /// Values the agent wanted masked, and their bytes.
     masks: (usize, usize),
 }
@@ -374,7 +379,17 @@ impl Relay {
                     let masked = self.steps.take(step, offset, &bytes)?;
                     self.output(step, masked);
                 }
-                Frame::Runner(_) | Frame::Blob { .. } => {
+                Frame::Blob {
+                    transfer,
+                    offset,
+                    bytes,
+                } => {
+                    let arriving = self.arriving.as_mut();
+                    let arriving = arriving.ok_or("bytes that nobody asked for")?;
+                    arriving.take(transfer, offset, &bytes)?;
+                    self.arrived(line);
+                }
+                Frame::Runner(_) => {
                     return Err(String::from("a frame that agents do not send"));
                 }
             }
@@ -411,6 +426,21 @@ impl Relay {
                 });
             }
             AgentMessage::Fetch { transfer, what } => self.fetch(transfer, what, line)?,
+            AgentMessage::Continue {
+                transfer,
+                bytes,
+                name,
+                parameters,
+            } => {
+                let said = Said { name, parameters };
+                self.arriving = Some(Arriving::begin(
+                    self.arriving.as_ref(),
+                    transfer,
+                    bytes,
+                    said,
+                )?);
+                self.arrived(line);
+            }
             AgentMessage::Mask { value } => self.mask(&value)?,
             // Taken by the caller.
             AgentMessage::Hello { .. } | AgentMessage::Finished { .. } => {}
@@ -462,6 +492,22 @@ impl Relay {
             let _ = parts.send(done).await;
         }));
         Ok(())
+    }
+
+    /// Hands on the config that was arriving, once it is whole.
+    fn arrived(&mut self, line: &Line) {
+        let Some(whole) = self.arriving.take_if(|arriving| arriving.is_whole()) else {
+            return;
+        };
+        let (inner, claimed) = (Arc::clone(&self.inner), self.claimed);
+        let (parts, masker, transfer) = (line.parts(), self.masker.clone(), whole.transfer);
+        tokio::spawn(async move {
+            let error = whole.deliver(inner, claimed).await;
+            let error = error.map(|error| masker.mask_text(&error));
+            let done = Frame::Runner(RunnerMessage::TransferDone { transfer, error });
+            // An agent that is gone needs no word.
+            let _ = parts.send(done).await;
+        });
     }
 
     fn mask(&mut self, value: &str) -> Result<(), String> {

@@ -66,9 +66,8 @@ pub async fn compile(
         for (reference, why) in refused {
             sources.add_orb(reference, Orb::Unavailable(why));
         }
-        let mut answers = futures_util::stream::iter(&asked)
-            .map(|reference| orbs.find(reference))
-            .buffered(AT_ONCE);
+        let finds: Vec<_> = asked.iter().map(|reference| orbs.find(reference)).collect();
+        let mut answers = futures_util::stream::iter(finds).buffered(AT_ONCE);
         // In the order they were asked for, so that the same config numbers its files in the same way.
         for reference in &asked {
             let Some(answer) = answers.next().await else {

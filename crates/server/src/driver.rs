@@ -136,6 +136,12 @@ impl Live {
         plans.first().map(|pinned| Arc::clone(&pinned.plan))
     }
 
+    /// The sources that its first plan pinned.
+    pub(crate) fn source(&self) -> Option<Digest> {
+        let plans = lock(&self.plans);
+        plans.first().and_then(|pinned| pinned.source.clone())
+    }
+
     /// The plan that a workflow is of.
     pub(crate) fn plan_of(&self, workflow: WorkflowId) -> Option<Arc<Pinned>> {
         let digest = lock(&self.known).workflows.get(&workflow)?.plan.clone();

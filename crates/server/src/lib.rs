@@ -3,6 +3,7 @@
 
 mod claim;
 pub mod compile;
+mod continuation;
 mod driver;
 pub mod error;
 mod feed;

@@ -10,20 +10,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use capstan_engine::Event;
-use capstan_model::wire::{Claim, Directive, PROTO, PROTO_MIN, Renew, TaskEvent, TaskReport, Want};
+use capstan_model::wire::{
+    Claim, Continuation, Continued, Directive, PROTO, PROTO_MIN, Renew, TaskEvent, TaskReport, Want,
+};
 use capstan_model::{StepStatus, TaskId};
 use capstan_store::{StepRow, StoreError, Telemetry};
 use serde::{Deserialize, Serialize};
 
 use crate::Inner;
 use crate::driver::{Held, HeldState, Live, lock, now_ms};
-use crate::error::ApplyError;
+use crate::error::{ApplyError, TriggerError};
 use crate::live::UpdateKind;
 
 /// The largest log chunk.
 const LOG_MAX: usize = 4 << 20;
 /// The largest report.
 const REPORT_MAX: usize = 8 << 20;
+/// The largest continuation: a config as JSON text, each byte of which may take two.
+const CONTINUATION_BODY_MAX: usize = 2 * (4 << 20) + (1 << 20);
 /// The longest a renewal is held open.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Bytes of sources read at once.
@@ -42,6 +46,10 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
             post(log).layer(DefaultBodyLimit::max(LOG_MAX)),
         )
         .route("/runner/v1/tasks/{task}/source", get(source))
+        .route(
+            "/runner/v1/tasks/{task}/continue",
+            post(continue_pipeline).layer(DefaultBodyLimit::max(CONTINUATION_BODY_MAX)),
+        )
         .with_state(inner)
 }
 
@@ -155,6 +163,22 @@ async fn renew(
     drop(tokio::time::timeout(wait, changed).await);
     let held = inner.held(task, renew.lease_epoch)?;
     Ok(directive(&held, None))
+}
+
+async fn continue_pipeline(
+    State(inner): State<Arc<Inner>>,
+    Path(task): Path<TaskId>,
+    Json(continuation): Json<Continuation>,
+) -> Result<Json<Continued>, Refusal> {
+    let held = inner.held(task, continuation.lease_epoch)?;
+    let error = inner
+        .continue_pipeline(held.pipeline, continuation)
+        .await
+        .map_err(|error| match error {
+            TriggerError::Apply(error) => error.into(),
+            error => Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        })?;
+    Ok(Json(Continued { error }))
 }
 
 async fn log(

@@ -132,7 +132,7 @@ impl Inner {
     }
 
     /// Pins the sources, if a job that takes part checks them out.
-    async fn put_source(
+    pub(crate) async fn put_source(
         &self,
         plan: &Plan,
         trigger: &Trigger,
@@ -183,7 +183,7 @@ async fn store_io<T: Send + 'static>(
 }
 
 /// A mistake as one text: where, then what.
-fn located(sources: &Sources, diagnostic: &Diagnostic) -> String {
+pub(crate) fn located(sources: &Sources, diagnostic: &Diagnostic) -> String {
     let Some(file) = sources.get(diagnostic.span.file) else {
         return diagnostic.message.clone();
     };
@@ -206,7 +206,10 @@ fn checks_out(plan: &Plan) -> bool {
         })
 }
 
-fn new_workflows(plan: &Plan, names: &mut Vec<(String, WorkflowId)>) -> Vec<NewWorkflow> {
+pub(crate) fn new_workflows(
+    plan: &Plan,
+    names: &mut Vec<(String, WorkflowId)>,
+) -> Vec<NewWorkflow> {
     let mut new = Vec::new();
     for workflow in plan
         .workflows

@@ -295,6 +295,7 @@ fn key(kind: &StepKind) -> &str {
     match kind {
         StepKind::Run(_) => "run",
         StepKind::Checkout { .. } => "checkout",
+        StepKind::Continue(_) => "continue the pipeline",
         StepKind::Other { step, .. } => step,
     }
 }
@@ -322,6 +323,11 @@ fn step_line(number: usize, step: &Step) -> Line {
             shown.push_str(&format!("\n  path: {path}"));
         }
         StepKind::Checkout { .. } => {}
+        StepKind::Continue(step) => {
+            let nothing = String::from("nothing");
+            let with = step.configuration.as_ref().unwrap_or(&nothing);
+            shown.push_str(&format!("\n  with: {with}\n  parameters: {}", step.parameters));
+        }
         StepKind::Other { fields, .. } => {
             for (key, value) in fields.as_object().into_iter().flatten() {
                 shown.push_str(&format!("\n  {key}: {value}"));

@@ -148,8 +148,8 @@ impl Compiler<'_> {
             origin: self.written(span),
         };
         Some(Expanded {
-            processed,
-            step,
+            processed: Some(processed),
+            step: Some(step),
             built_in: name.to_owned(),
             span,
         })
@@ -331,17 +331,10 @@ impl Compiler<'_> {
                 span,
             );
         }
-        let kind = if name == "deploy" {
+        if name == "deploy" {
             self.warn("W_DEPRECATED", "`deploy` is deprecated; use `run`", span);
-            self.unsupported("U_STEP", "the step `deploy` cannot be executed yet", span);
-            let fields = Value::Map(processed.clone()).json();
-            StepKind::Other {
-                step: name.to_owned(),
-                fields,
-            }
-        } else {
-            StepKind::Run(Box::new(run))
-        };
+        }
+        let kind = StepKind::Run(Box::new(run));
         let step = Step {
             name: display,
             kind,
@@ -351,8 +344,8 @@ impl Compiler<'_> {
         let inner = entry(name, Node::new(Value::Map(processed), span));
         let processed = Node::new(Value::Map(vec![inner]), span);
         Some(Expanded {
-            processed,
-            step,
+            processed: Some(processed),
+            step: Some(step),
             built_in: name.to_owned(),
             span,
         })

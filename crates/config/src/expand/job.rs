@@ -287,9 +287,16 @@ impl Compiler<'_> {
                 self.error("E_STEP", message, first.span);
             }
         }
+        if let Some(deploy) = steps
+            .iter()
+            .find(|e| e.built_in == "deploy" && job.parallelism > 1)
+        {
+            let message = "the step `deploy` in a parallel job, which runs once after all nodes";
+            self.unsupported("U_STEP", message, deploy.span);
+        }
         let list = steps
             .iter()
-            .map(|step| Rc::clone(&step.processed))
+            .filter_map(|step| step.processed.clone())
             .collect();
         processed.push(super::entry(
             "steps",
@@ -298,7 +305,7 @@ impl Compiler<'_> {
         processed.sort_by(|a, b| a.key.cmp(&b.key));
         job.steps = steps
             .into_iter()
-            .map(|step| step.step)
+            .filter_map(|step| step.step)
             .collect::<Vec<Step>>();
         let kind = JobKind::Build(Box::new(job));
         Some(Concrete {

@@ -17,8 +17,10 @@ use crate::yaml::{Entry, Node, Ref, Value};
 
 /// A step of the flat list.
 pub(crate) struct Expanded {
-    pub(crate) processed: Ref,
-    pub(crate) step: Step,
+    /// As processed output has it; none for a native step, whose orb's steps stand there.
+    pub(crate) processed: Option<Ref>,
+    /// As it runs; none where a native step runs in its place.
+    pub(crate) step: Option<Step>,
     pub(crate) built_in: String,
     pub(crate) span: Span,
 }
@@ -218,11 +220,13 @@ impl Compiler<'_> {
         let kind = OriginKind::Command(name.to_owned());
         self.inside(&definition, kind, span, |this| {
             let inner = this.bind(&definition, arguments, scope.space, span);
+            let first = out.len();
             this.calling.push(me);
             if let Some(steps) = definition.node.get("steps") {
                 this.steps(steps, &inner, out);
             }
             this.calling.pop();
+            this.native(&definition, &inner, first, span, out);
         });
     }
 

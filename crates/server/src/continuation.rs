@@ -1,0 +1,159 @@
+//! How a setup pipeline goes on (language 14): a job hands over a second config, which is compiled with
+//! the trigger's values and becomes one more plan of the pipeline.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use capstan_config::diagnostic::{Look, Report};
+use capstan_config::{Severity, Sources};
+use capstan_engine::Event;
+use capstan_engine::event::PlanRef;
+use capstan_model::plan::Plan;
+use capstan_model::trigger::ParameterValue;
+use capstan_model::wire::Continuation;
+use capstan_model::{PipelineId, Trigger};
+
+use crate::Inner;
+use crate::compile::{Done, compile};
+use crate::driver::{Live, lock};
+use crate::error::{ApplyError, TriggerError};
+
+/// Most parameters of one continuation, and the longest name and value (language 3.12).
+const MAX_PARAMETERS: usize = 100;
+const MAX_NAME: usize = 128;
+const MAX_VALUE: usize = 512;
+
+impl Inner {
+    /// Continues a pipeline. `Some` is why it does not, for whoever runs the setup job; the same config
+    /// given twice is taken once.
+    pub(crate) async fn continue_pipeline(
+        self: &Arc<Self>,
+        pipeline: PipelineId,
+        continuation: Continuation,
+    ) -> Result<Option<String>, TriggerError> {
+        let live = lock(&self.live).get(&pipeline).cloned();
+        let live = live.ok_or(TriggerError::Apply(ApplyError::UnknownPipeline(pipeline)))?;
+        let Some(setup) = live.plan().filter(|plan| plan.setup) else {
+            let why = "this pipeline has no setup config: `setup: true` stands in none";
+            return Ok(Some(why.to_owned()));
+        };
+        if let Err(why) = acceptable(&live.trigger, &setup, &continuation.parameters) {
+            return Ok(Some(why));
+        }
+        let mut trigger = live.trigger.clone();
+        trigger.parameters.extend(continuation.parameters.clone());
+        // What was asked for of the setup config says nothing of this one.
+        trigger.selection = capstan_model::trigger::Selection::default();
+        let sources = Sources::new(continuation.name, continuation.configuration);
+        let orbs = &*self.settings.orbs;
+        let compiled = compile(capstan_config::compile, sources, trigger, orbs).await;
+        let Done {
+            sources,
+            trigger,
+            plan,
+            diagnostics,
+        } = compiled.map_err(TriggerError::Internal)?;
+        let mut wrong: Vec<_> = diagnostics
+            .into_iter()
+            .filter(|found| found.severity != Severity::Warning)
+            .collect();
+        wrong.sort_by_key(|found| std::cmp::Reverse(found.severity));
+        let plan = plan.filter(|_| wrong.is_empty());
+        let Some(plan) = plan.map(|plan| Arc::new(*plan)) else {
+            let errors = wrong
+                .iter()
+                .map(|found| crate::trigger::located(&sources, found));
+            let event = Event::ContinuationRejected {
+                parameters: continuation.parameters,
+                errors: errors.collect(),
+            };
+            if let Err(ApplyError::Illegal(why)) = self.apply(pipeline, event, Vec::new()).await {
+                return Ok(Some(why));
+            }
+            let drawn = Report::new(&sources).draw_all(&wrong, Look::default());
+            return Ok(Some(format!(
+                "the pipeline cannot continue\n{}",
+                drawn.join("\n")
+            )));
+        };
+        if plan.setup {
+            let why = "a setup config cannot be continued with another one: take `setup: true` out";
+            return Ok(Some(why.to_owned()));
+        }
+        let digest = self.put_plan(&plan).await?;
+        // The pipeline's sources are pinned once: what changed on disk since then is another run's.
+        let source = match live.source() {
+            Some(source) => Some(source),
+            None => self.put_source(&plan, &trigger).await?,
+        };
+        if self.is_continued_with(&live, &digest).await {
+            return Ok(None);
+        }
+        let mut names = Vec::new();
+        let event = Event::Continued {
+            parameters: continuation.parameters,
+            plan: PlanRef {
+                digest,
+                plan: Some(Arc::clone(&plan)),
+            },
+            source,
+            workflows: crate::trigger::new_workflows(&plan, &mut names),
+        };
+        match self.apply(pipeline, event, Vec::new()).await {
+            Ok(()) => Ok(None),
+            Err(ApplyError::Illegal(why)) => Ok(Some(why)),
+            Err(error) => Err(TriggerError::Apply(error)),
+        }
+    }
+
+    async fn is_continued_with(&self, live: &Live, digest: &capstan_model::Digest) -> bool {
+        live.rows().await.iter().any(|row| match row {
+            capstan_engine::rows::Row::Pipeline(row) => row.continued.as_ref() == Some(digest),
+            _ => false,
+        })
+    }
+}
+
+/// Whether the parameters may be passed on (language 3.12, 14.3).
+fn acceptable(
+    trigger: &Trigger,
+    setup: &Plan,
+    passed: &BTreeMap<String, ParameterValue>,
+) -> Result<(), String> {
+    if passed.len() > MAX_PARAMETERS {
+        return Err(format!(
+            "a pipeline takes at most {MAX_PARAMETERS} parameters"
+        ));
+    }
+    for (name, value) in passed {
+        let long = match value {
+            ParameterValue::String(text) | ParameterValue::Untyped(text) => {
+                text.chars().count() > MAX_VALUE
+            }
+            ParameterValue::Integer(_) | ParameterValue::Boolean(_) => false,
+        };
+        if name.chars().count() > MAX_NAME || long {
+            let name: String = name.chars().take(MAX_NAME).collect();
+            return Err(format!(
+                "the parameter {name} is too long: names hold {MAX_NAME} characters, values {MAX_VALUE}"
+            ));
+        }
+    }
+    let conflicts: Vec<&str> = setup
+        .parameters
+        .iter()
+        .filter(|declared| {
+            trigger.parameters.contains_key(&declared.name)
+                && passed.contains_key(&declared.name)
+                && declared.value != declared.default
+        })
+        .map(|declared| declared.name.as_str())
+        .collect();
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "Conflicting pipeline parameters. The trigger and the continuation both give {}",
+        conflicts.join(", ")
+    ))
+}
