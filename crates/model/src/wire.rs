@@ -515,6 +515,8 @@ pub struct Renew {
 pub struct Continuation {
     /// The epoch of the assignment.
     pub lease_epoch: u64,
+    /// The agent's number of the transfer: the same one twice is one call whose answer was lost.
+    pub transfer: u32,
     /// What the config is called, for messages.
     pub name: String,
     /// The second config.

@@ -11,11 +11,11 @@ use capstan_engine::event::PlanRef;
 use capstan_model::plan::Plan;
 use capstan_model::trigger::ParameterValue;
 use capstan_model::wire::Continuation;
-use capstan_model::{PipelineId, Trigger};
+use capstan_model::{PipelineId, TaskId, Trigger};
 
 use crate::Inner;
 use crate::compile::{Done, compile};
-use crate::driver::{Live, lock};
+use crate::driver::lock;
 use crate::error::{ApplyError, TriggerError};
 
 /// Most parameters of one continuation, and the longest name and value (language 3.12).
@@ -24,19 +24,24 @@ const MAX_NAME: usize = 128;
 const MAX_VALUE: usize = 512;
 
 impl Inner {
-    /// Continues a pipeline. `Some` is why it does not, for whoever runs the setup job; the same config
-    /// given twice is taken once.
+    /// Continues a pipeline. `Some` is why it does not, for whoever runs the setup job; a call
+    /// that comes twice counts once.
     pub(crate) async fn continue_pipeline(
         self: &Arc<Self>,
         pipeline: PipelineId,
+        task: TaskId,
         continuation: Continuation,
     ) -> Result<Option<String>, TriggerError> {
+        let call = (task, continuation.lease_epoch, continuation.transfer);
         let live = lock(&self.live).get(&pipeline).cloned();
         let live = live.ok_or(TriggerError::Apply(ApplyError::UnknownPipeline(pipeline)))?;
         let Some(setup) = live.plan().filter(|plan| plan.setup) else {
             let why = "this pipeline has no setup config: `setup: true` stands in none";
             return Ok(Some(why.to_owned()));
         };
+        if *lock(&live.continued_by) == Some(call) {
+            return Ok(None);
+        }
         if let Err(why) = acceptable(&live.trigger, &setup, &continuation.parameters) {
             return Ok(Some(why));
         }
@@ -86,9 +91,6 @@ impl Inner {
             Some(source) => Some(source),
             None => self.put_source(&plan, &trigger).await?,
         };
-        if self.is_continued_with(&live, &digest).await {
-            return Ok(None);
-        }
         let mut names = Vec::new();
         let event = Event::Continued {
             parameters: continuation.parameters,
@@ -100,17 +102,13 @@ impl Inner {
             workflows: crate::trigger::new_workflows(&plan, &mut names),
         };
         match self.apply(pipeline, event, Vec::new()).await {
-            Ok(()) => Ok(None),
+            Ok(()) => {
+                *lock(&live.continued_by) = Some(call);
+                Ok(None)
+            }
             Err(ApplyError::Illegal(why)) => Ok(Some(why)),
             Err(error) => Err(TriggerError::Apply(error)),
         }
-    }
-
-    async fn is_continued_with(&self, live: &Live, digest: &capstan_model::Digest) -> bool {
-        live.rows().await.iter().any(|row| match row {
-            capstan_engine::rows::Row::Pipeline(row) => row.continued.as_ref() == Some(digest),
-            _ => false,
-        })
     }
 }
 

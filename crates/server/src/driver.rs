@@ -26,6 +26,8 @@ use crate::live::UpdateKind;
 pub(crate) struct Live {
     pub(crate) id: PipelineId,
     pub(crate) trigger: Trigger,
+    /// The call of a runner by which it continued: task, lease epoch and transfer.
+    pub(crate) continued_by: Mutex<Option<(TaskId, u64, u32)>>,
     /// The plan it began with, and the one it continued with.
     plans: Mutex<Vec<Arc<Pinned>>>,
     pub(crate) feed: Feed,
@@ -107,6 +109,7 @@ impl Live {
             id: trigger.pipeline,
             trigger: (**trigger).clone(),
             plans: Mutex::default(),
+            continued_by: Mutex::default(),
             feed: Feed::new(trigger.pipeline, seq),
             state: tokio::sync::Mutex::new(State { pipeline, version }),
             known: Mutex::default(),

@@ -172,7 +172,7 @@ async fn continue_pipeline(
 ) -> Result<Json<Continued>, Refusal> {
     let held = inner.held(task, continuation.lease_epoch)?;
     let error = inner
-        .continue_pipeline(held.pipeline, continuation)
+        .continue_pipeline(held.pipeline, task, continuation)
         .await
         .map_err(|error| match error {
             TriggerError::Apply(error) => error.into(),

@@ -326,7 +326,10 @@ fn step_line(number: usize, step: &Step) -> Line {
         StepKind::Continue(step) => {
             let nothing = String::from("nothing");
             let with = step.configuration.as_ref().unwrap_or(&nothing);
-            shown.push_str(&format!("\n  with: {with}\n  parameters: {}", step.parameters));
+            shown.push_str(&format!(
+                "\n  with: {with}\n  parameters: {}",
+                step.parameters
+            ));
         }
         StepKind::Other { fields, .. } => {
             for (key, value) in fields.as_object().into_iter().flatten() {

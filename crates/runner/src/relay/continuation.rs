@@ -77,6 +77,7 @@ impl Arriving {
         };
         let continuation = Continuation {
             lease_epoch: claimed.lease_epoch,
+            transfer: self.transfer,
             name: self.said.name,
             configuration,
             parameters: self.said.parameters,
@@ -90,7 +91,7 @@ impl Arriving {
             {
                 Ok(continued) => return continued.error,
                 Err(error) if error.is_final() => return Some(error.to_string()),
-                // The server takes the same config twice for one, so asking again does no harm.
+                // The server knows a call by its transfer, so asking again does no harm.
                 Err(error) => backoff.wait(CallError::retry_after(&error)).await,
             }
         }
