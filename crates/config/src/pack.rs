@@ -2,6 +2,7 @@
 //! written in (`3.10` stays `3.10`); anchors and merges are written out, comments are lost.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use capstan_model::source::line_column;
 use capstan_model::{FileId, Span};
@@ -10,6 +11,8 @@ use crate::yaml::{Node, parse};
 
 /// Longest result, in bytes: what an orb or a config may have.
 const MAX_RESULT: usize = 4 << 20;
+/// How many mistakes are told.
+const MAX_WRONG: usize = 100;
 
 /// A file to be packed.
 #[derive(Clone, Debug)]
@@ -24,20 +27,45 @@ pub struct PackFile {
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
 /// A value of the packed tree.
-enum Packed {
+enum Packed<'a> {
     /// A plain scalar, in its own words.
     Plain(String),
     /// A text.
     Text(String),
-    List(Vec<Packed>),
-    Map(Map),
+    List(Vec<Packed<'a>>),
+    Map(Map<'a>),
 }
 
-/// Keys in the order they came, with the place of each.
+/// Keys in the order they came.
 #[derive(Default)]
-struct Map {
-    keys: Vec<(String, Packed, String)>,
+struct Map<'a> {
+    keys: Vec<Key<'a>>,
     at: HashMap<String, usize>,
+}
+
+struct Key<'a> {
+    name: String,
+    value: Packed<'a>,
+    origin: Origin<'a>,
+}
+
+/// What gave a key: a place in a file, or the path of one.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    file: &'a PackFile,
+    start: Option<u32>,
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.start {
+            None => f.write_str(&self.file.path),
+            Some(start) => {
+                let (line, column) = line_column(&self.file.text, start);
+                write!(f, "{}:{line}:{column}", self.file.path)
+            }
+        }
+    }
 }
 
 /// Packs files, which should come sorted. With `include`, a scalar that is one `<<include(path)>>` becomes
@@ -52,7 +80,7 @@ pub fn pack(files: &[PackFile], include: Option<Include<'_>>) -> Result<String, 
         let Some(content) = Reader::read(file, include, &mut wrong) else {
             continue;
         };
-        if let Some(place) = place(&mut root, &keys(&file.path), &file.path, &mut wrong) {
+        if let Some(place) = place(&mut root, &keys(&file.path), file, &mut wrong) {
             merge(place, content, &mut wrong);
         }
     }
@@ -76,10 +104,10 @@ pub fn pin(file: &PackFile, exact: &dyn Fn(&str) -> Option<String>) -> Result<St
     written(&root, wrong)
 }
 
-fn written(root: &Map, mut wrong: Vec<String>) -> Result<String, Vec<String>> {
+fn written(root: &Map<'_>, mut wrong: Vec<String>) -> Result<String, Vec<String>> {
     let mut out = String::new();
     block(&mut out, root, 0);
-    if out.len() > MAX_RESULT {
+    if wrong.is_empty() && out.len() > MAX_RESULT {
         wrong.push(format!(
             "the result is larger than {} MiB",
             MAX_RESULT >> 20
@@ -107,69 +135,72 @@ fn keys(path: &str) -> Vec<&str> {
 }
 
 /// The map below these keys, made where it is missing.
-fn place<'a>(
-    map: &'a mut Map,
+fn place<'m, 'a>(
+    map: &'m mut Map<'a>,
     keys: &[&str],
-    origin: &str,
+    file: &'a PackFile,
     wrong: &mut Vec<String>,
-) -> Option<&'a mut Map> {
-    let Some((key, rest)) = keys.split_first() else {
+) -> Option<&'m mut Map<'a>> {
+    let Some((name, rest)) = keys.split_first() else {
         return Some(map);
     };
-    let at = match map.at.get(*key) {
+    let at = match map.at.get(*name) {
         Some(at) => *at,
-        None => map.push(
-            (*key).to_owned(),
-            Packed::Map(Map::default()),
-            origin.to_owned(),
-        ),
+        None => map.push(Key {
+            name: (*name).to_owned(),
+            value: Packed::Map(Map::default()),
+            origin: Origin { file, start: None },
+        }),
     };
-    match map.keys.get_mut(at) {
-        Some((_, Packed::Map(inner), _)) => place(inner, rest, origin, wrong),
-        Some((_, _, first)) => {
+    let key = map.keys.get_mut(at)?;
+    match &mut key.value {
+        Packed::Map(inner) => place(inner, rest, file, wrong),
+        Packed::Plain(_) | Packed::Text(_) | Packed::List(_) => {
             wrong.push(format!(
-                "{origin}: it goes below the key {key}, which {first} gives a value that is no map"
+                "{}: it goes below the key {name}, which {} gives a value that is no map",
+                file.path, key.origin
             ));
             None
         }
-        None => None,
     }
 }
 
-fn merge(into: &mut Map, from: Map, wrong: &mut Vec<String>) {
-    for (key, value, origin) in from.keys {
-        let known = into.at.get(&key).copied();
-        match known.and_then(|at| into.keys.get_mut(at)) {
-            None => {
-                into.push(key, value, origin);
-            }
-            Some((_, Packed::Map(known), _)) if matches!(value, Packed::Map(_)) => {
-                if let Packed::Map(value) = value {
-                    merge(known, value, wrong);
-                }
-            }
-            Some((_, _, first)) => wrong.push(format!(
-                "{origin}: the key {key} is given a second time, first at {first}; remove one of the two"
+fn merge<'a>(into: &mut Map<'a>, from: Map<'a>, wrong: &mut Vec<String>) {
+    for key in from.keys {
+        let at = into.at.get(&key.name).copied();
+        let Some(known) = at.and_then(|at| into.keys.get_mut(at)) else {
+            into.push(key);
+            continue;
+        };
+        match (&mut known.value, key.value) {
+            (Packed::Map(known), Packed::Map(more)) => merge(known, more, wrong),
+            _ if wrong.len() >= MAX_WRONG => return,
+            _ => wrong.push(format!(
+                "{}: the key {} is given a second time, first at {}; remove one of the two",
+                key.origin, key.name, known.origin
             )),
         }
     }
 }
 
-impl Map {
-    fn push(&mut self, key: String, value: Packed, origin: String) -> usize {
+impl<'a> Map<'a> {
+    fn push(&mut self, key: Key<'a>) -> usize {
         let at = self.keys.len();
-        self.at.insert(key.clone(), at);
-        self.keys.push((key, value, origin));
+        self.at.insert(key.name.clone(), at);
+        self.keys.push(key);
         at
     }
 
     fn pin(&mut self, exact: &dyn Fn(&str) -> Option<String>) {
         let orbs = self.at.get("orbs").copied();
-        let Some((_, Packed::Map(imports), _)) = orbs.and_then(|at| self.keys.get_mut(at)) else {
+        let Some(Packed::Map(imports)) = orbs
+            .and_then(|at| self.keys.get_mut(at))
+            .map(|key| &mut key.value)
+        else {
             return;
         };
-        for (_, import, _) in &mut imports.keys {
-            match import {
+        for import in &mut imports.keys {
+            match &mut import.value {
                 Packed::Text(reference) => {
                     if let Some(exact) = exact(reference) {
                         *reference = exact;
@@ -186,15 +217,17 @@ impl Map {
 struct Reader<'a> {
     file: &'a PackFile,
     include: Option<Include<'a>>,
-    wrong: &'a mut Vec<String>,
+    wrong: Vec<String>,
+    /// Of the texts so far, each alias counted with what it stands for.
+    bytes: usize,
 }
 
 impl<'a> Reader<'a> {
     fn read(
         file: &'a PackFile,
         include: Option<Include<'a>>,
-        wrong: &'a mut Vec<String>,
-    ) -> Option<Map> {
+        wrong: &mut Vec<String>,
+    ) -> Option<Map<'a>> {
         let says_nothing = |line: &str| {
             let line = line.trim();
             line.is_empty() || line.starts_with('#') || line == "---"
@@ -205,7 +238,8 @@ impl<'a> Reader<'a> {
         let mut reader = Self {
             file,
             include,
-            wrong,
+            wrong: Vec::new(),
+            bytes: 0,
         };
         let mut found = Vec::new();
         let root = match parse(FileId(0), &file.text, &mut found) {
@@ -219,40 +253,65 @@ impl<'a> Reader<'a> {
             let message = diagnostic.message.replace("the config", "this file");
             reader.complain(diagnostic.span, &message);
         }
-        let root = root?;
-        match reader.value(&root) {
-            Packed::Map(map) => Some(map),
+        let content = root.map(|root| reader.value(&root));
+        wrong.append(&mut reader.wrong);
+        match content {
+            Some(Packed::Map(map)) => Some(map),
             _ => None,
         }
     }
 
-    fn place(&self, span: Span) -> String {
-        let (line, column) = line_column(&self.file.text, span.start);
-        format!("{}:{line}:{column}", self.file.path)
+    fn origin(&self, span: Span) -> Origin<'a> {
+        Origin {
+            file: self.file,
+            start: Some(span.start),
+        }
     }
 
     fn complain(&mut self, span: Span, message: &str) {
-        let place = self.place(span);
-        self.wrong.push(format!("{place}: {message}"));
+        if self.wrong.len() >= MAX_WRONG {
+            return;
+        }
+        let origin = self.origin(span);
+        self.wrong.push(format!("{origin}: {message}"));
     }
 
-    fn value(&mut self, node: &Node) -> Packed {
+    fn value(&mut self, node: &Node) -> Packed<'a> {
+        if self.bytes > MAX_RESULT {
+            return Packed::Plain(String::new());
+        }
         if let Some(entries) = node.map() {
             let mut map = Map::default();
             for entry in entries {
                 let value = self.value(&entry.value);
-                map.push(entry.key.clone(), value, self.place(entry.key_span));
+                map.push(Key {
+                    name: entry.key.clone(),
+                    value,
+                    origin: self.origin(entry.key_span),
+                });
             }
             return Packed::Map(map);
         }
         if let Some(items) = node.seq() {
             return Packed::List(items.iter().map(|item| self.value(item)).collect());
         }
-        match node.str() {
-            Some(text) => Packed::Text(self.text(text, node.span)),
-            None if node.is_null() => Packed::Plain(String::from("null")),
-            None => Packed::Plain(node.source_text().unwrap_or_default()),
+        let (value, bytes) = match node.str() {
+            Some(text) => {
+                let text = self.text(text, node.span);
+                let bytes = text.len();
+                (Packed::Text(text), bytes)
+            }
+            None if node.is_null() => (Packed::Plain(String::from("null")), 0),
+            None => (Packed::Plain(node.source_text().unwrap_or_default()), 0),
+        };
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > MAX_RESULT {
+            let most = MAX_RESULT >> 20;
+            let message =
+                format!("the texts up to here are larger than {most} MiB, aliases written out");
+            self.complain(node.span, &message);
         }
+        value
     }
 
     fn text(&mut self, text: &str, span: Span) -> String {
@@ -294,19 +353,19 @@ fn whole_include(text: &str) -> Option<&str> {
     (one && !path.is_empty()).then_some(path)
 }
 
-fn block(out: &mut String, map: &Map, indent: usize) {
-    for (at, (key, value, _)) in map.keys.iter().enumerate() {
+fn block(out: &mut String, map: &Map<'_>, indent: usize) {
+    for (at, key) in map.keys.iter().enumerate() {
         // The first key of a map in a list stands behind its dash.
         if at > 0 || !out.ends_with("- ") {
             pad(out, indent);
         }
-        out.push_str(&scalar(key));
+        out.push_str(&scalar(&key.name));
         out.push(':');
-        after(out, value, indent);
+        after(out, &key.value, indent);
     }
 }
 
-fn list(out: &mut String, items: &[Packed], indent: usize) {
+fn list(out: &mut String, items: &[Packed<'_>], indent: usize) {
     for (at, item) in items.iter().enumerate() {
         if at > 0 || !out.ends_with("- ") {
             pad(out, indent);
@@ -327,7 +386,7 @@ fn list(out: &mut String, items: &[Packed], indent: usize) {
 }
 
 /// What follows a key or a dash, to the end of its lines.
-fn after(out: &mut String, value: &Packed, indent: usize) {
+fn after(out: &mut String, value: &Packed<'_>, indent: usize) {
     if out.len() > MAX_RESULT {
         return;
     }
@@ -579,6 +638,26 @@ b:
         assert!(wrong(&[("a.yml", "# empty")])[0].contains("nothing to pack"));
         let two = wrong(&[("a.yml", "run: <<include(a)>><<include(b)>>")]);
         assert!(two[0].contains("stands alone"), "{two:?}");
+    }
+
+    #[test]
+    fn what_grows_without_end_is_refused_soon() {
+        let long = "x".repeat(1 << 20);
+        let aliases = "*a, ".repeat(100_000);
+        let found = wrong(&[("a.yml", &format!("a: &a {long}\nb: [{aliases}]\n"))]);
+        assert_eq!(found.len(), 1, "{}", found.len());
+        assert!(
+            found[0].contains("larger than 4 MiB, aliases"),
+            "{}",
+            found[0]
+        );
+        let bad = "- <<include(gone)>>\n".repeat(50_000);
+        assert_eq!(wrong(&[("a.yml", &format!("a:\n{bad}"))]).len(), MAX_WRONG);
+        let keys: String = (0..50_000).map(|n| format!("k{n}: 1\n")).collect();
+        assert_eq!(
+            wrong(&[("a.yml", &keys), ("b.yml", &keys)]).len(),
+            MAX_WRONG
+        );
     }
 
     #[test]
