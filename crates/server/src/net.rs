@@ -1,9 +1,9 @@
 //! The one way out: a client for addresses that a config, a setting or a person names.
 //!
-//! It opens a connection for each request, follows no redirect, takes no more bytes and no more time than
-//! it was told, and connects only to addresses it has looked at: what a name resolves to is checked and
-//! then used, with no second look-up between the two. Names are resolved by its own resolver, because a
-//! static binary must not load the name service modules of the machine.
+//! It keeps nothing open: a connection is made for each request. It follows no redirect, takes no more
+//! bytes and no more time than it was told, and connects only to addresses it has looked at: what a name
+//! resolves to is checked and then used, with no second look-up between the two. Names are resolved by its
+//! own resolver, because a static binary must not load the name service modules of the machine.
 
 mod address;
 mod connect;
@@ -14,12 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hickory_resolver::TokioResolver;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -81,7 +79,6 @@ struct Inner {
     limits: Limits,
     proxies: Proxies,
     tls: TlsConnector,
-    resolver: OnceCell<TokioResolver>,
 }
 
 /// Where a request may go.
@@ -249,7 +246,6 @@ impl Net {
                 limits: settings.limits,
                 proxies: settings.proxies,
                 tls: TlsConnector::from(Arc::new(tls)),
-                resolver: OnceCell::new(),
             }),
         })
     }

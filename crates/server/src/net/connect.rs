@@ -139,15 +139,14 @@ impl Net {
             host: host.to_owned(),
             cause,
         };
-        let resolver = self.inner.resolver.get_or_try_init(async || {
-            TokioResolver::builder_tokio()
-                .and_then(|builder| builder.build())
-                .map_err(|error| failed(error.to_string()))
-        });
+        // A new one each time: it would not outlive the runtime it began in, as this client may.
+        let resolver = TokioResolver::builder_tokio()
+            .and_then(|builder| builder.build())
+            .map_err(|error| failed(error.to_string()))?;
         // The dot keeps the search domains of the machine out of it.
         let name = format!("{}.", host.trim_end_matches('.'));
         let limit = self.inner.limits.connect;
-        let found = tokio::time::timeout(limit, resolver.await?.lookup_ip(name))
+        let found = tokio::time::timeout(limit, resolver.lookup_ip(name))
             .await
             .map_err(|_| {
                 let seconds = limit.as_secs_f32();
