@@ -1,7 +1,12 @@
 //! Many files into one (language 15): each becomes keys along its path. Values keep the words they were
 //! written in (`3.10` stays `3.10`); anchors and merges are written out, comments are lost.
 
+#[cfg(test)]
+mod tests;
+mod write;
+
 use std::collections::HashMap;
+use std::fmt;
 
 use capstan_model::source::line_column;
 use capstan_model::{FileId, Span};
@@ -10,6 +15,8 @@ use crate::yaml::{Node, parse};
 
 /// Longest result, in bytes: what an orb or a config may have.
 const MAX_RESULT: usize = 4 << 20;
+/// How many mistakes are told.
+const MAX_WRONG: usize = 100;
 
 /// A file to be packed.
 #[derive(Clone, Debug)]
@@ -24,20 +31,45 @@ pub struct PackFile {
 pub type Include<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
 /// A value of the packed tree.
-enum Packed {
+enum Packed<'a> {
     /// A plain scalar, in its own words.
     Plain(String),
     /// A text.
     Text(String),
-    List(Vec<Packed>),
-    Map(Map),
+    List(Vec<Packed<'a>>),
+    Map(Map<'a>),
 }
 
-/// Keys in the order they came, with the place of each.
+/// Keys in the order they came.
 #[derive(Default)]
-struct Map {
-    keys: Vec<(String, Packed, String)>,
+struct Map<'a> {
+    keys: Vec<Key<'a>>,
     at: HashMap<String, usize>,
+}
+
+struct Key<'a> {
+    name: String,
+    value: Packed<'a>,
+    origin: Origin<'a>,
+}
+
+/// What gave a key: a place in a file, or the path of one.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    file: &'a PackFile,
+    start: Option<u32>,
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.start {
+            None => f.write_str(&self.file.path),
+            Some(start) => {
+                let (line, column) = line_column(&self.file.text, start);
+                write!(f, "{}:{line}:{column}", self.file.path)
+            }
+        }
+    }
 }
 
 /// Packs files, which should come sorted. With `include`, a scalar that is one `<<include(path)>>` becomes
@@ -52,7 +84,7 @@ pub fn pack(files: &[PackFile], include: Option<Include<'_>>) -> Result<String, 
         let Some(content) = Reader::read(file, include, &mut wrong) else {
             continue;
         };
-        if let Some(place) = place(&mut root, &keys(&file.path), &file.path, &mut wrong) {
+        if let Some(place) = place(&mut root, &keys(&file.path), file, &mut wrong) {
             merge(place, content, &mut wrong);
         }
     }
@@ -76,10 +108,10 @@ pub fn pin(file: &PackFile, exact: &dyn Fn(&str) -> Option<String>) -> Result<St
     written(&root, wrong)
 }
 
-fn written(root: &Map, mut wrong: Vec<String>) -> Result<String, Vec<String>> {
+fn written(root: &Map<'_>, mut wrong: Vec<String>) -> Result<String, Vec<String>> {
     let mut out = String::new();
-    block(&mut out, root, 0);
-    if out.len() > MAX_RESULT {
+    write::block(&mut out, root, 0);
+    if wrong.is_empty() && out.len() > MAX_RESULT {
         wrong.push(format!(
             "the result is larger than {} MiB",
             MAX_RESULT >> 20
@@ -107,69 +139,72 @@ fn keys(path: &str) -> Vec<&str> {
 }
 
 /// The map below these keys, made where it is missing.
-fn place<'a>(
-    map: &'a mut Map,
+fn place<'m, 'a>(
+    map: &'m mut Map<'a>,
     keys: &[&str],
-    origin: &str,
+    file: &'a PackFile,
     wrong: &mut Vec<String>,
-) -> Option<&'a mut Map> {
-    let Some((key, rest)) = keys.split_first() else {
+) -> Option<&'m mut Map<'a>> {
+    let Some((name, rest)) = keys.split_first() else {
         return Some(map);
     };
-    let at = match map.at.get(*key) {
+    let at = match map.at.get(*name) {
         Some(at) => *at,
-        None => map.push(
-            (*key).to_owned(),
-            Packed::Map(Map::default()),
-            origin.to_owned(),
-        ),
+        None => map.push(Key {
+            name: (*name).to_owned(),
+            value: Packed::Map(Map::default()),
+            origin: Origin { file, start: None },
+        }),
     };
-    match map.keys.get_mut(at) {
-        Some((_, Packed::Map(inner), _)) => place(inner, rest, origin, wrong),
-        Some((_, _, first)) => {
+    let key = map.keys.get_mut(at)?;
+    match &mut key.value {
+        Packed::Map(inner) => place(inner, rest, file, wrong),
+        Packed::Plain(_) | Packed::Text(_) | Packed::List(_) => {
             wrong.push(format!(
-                "{origin}: it goes below the key {key}, which {first} gives a value that is no map"
+                "{}: it goes below the key {name}, which {} gives a value that is no map",
+                file.path, key.origin
             ));
             None
         }
-        None => None,
     }
 }
 
-fn merge(into: &mut Map, from: Map, wrong: &mut Vec<String>) {
-    for (key, value, origin) in from.keys {
-        let known = into.at.get(&key).copied();
-        match known.and_then(|at| into.keys.get_mut(at)) {
-            None => {
-                into.push(key, value, origin);
-            }
-            Some((_, Packed::Map(known), _)) if matches!(value, Packed::Map(_)) => {
-                if let Packed::Map(value) = value {
-                    merge(known, value, wrong);
-                }
-            }
-            Some((_, _, first)) => wrong.push(format!(
-                "{origin}: the key {key} is given a second time, first at {first}; remove one of the two"
+fn merge<'a>(into: &mut Map<'a>, from: Map<'a>, wrong: &mut Vec<String>) {
+    for key in from.keys {
+        let at = into.at.get(&key.name).copied();
+        let Some(known) = at.and_then(|at| into.keys.get_mut(at)) else {
+            into.push(key);
+            continue;
+        };
+        match (&mut known.value, key.value) {
+            (Packed::Map(known), Packed::Map(more)) => merge(known, more, wrong),
+            _ if wrong.len() >= MAX_WRONG => return,
+            _ => wrong.push(format!(
+                "{}: the key {} is given a second time, first at {}; remove one of the two",
+                key.origin, key.name, known.origin
             )),
         }
     }
 }
 
-impl Map {
-    fn push(&mut self, key: String, value: Packed, origin: String) -> usize {
+impl<'a> Map<'a> {
+    fn push(&mut self, key: Key<'a>) -> usize {
         let at = self.keys.len();
-        self.at.insert(key.clone(), at);
-        self.keys.push((key, value, origin));
+        self.at.insert(key.name.clone(), at);
+        self.keys.push(key);
         at
     }
 
     fn pin(&mut self, exact: &dyn Fn(&str) -> Option<String>) {
         let orbs = self.at.get("orbs").copied();
-        let Some((_, Packed::Map(imports), _)) = orbs.and_then(|at| self.keys.get_mut(at)) else {
+        let Some(Packed::Map(imports)) = orbs
+            .and_then(|at| self.keys.get_mut(at))
+            .map(|key| &mut key.value)
+        else {
             return;
         };
-        for (_, import, _) in &mut imports.keys {
-            match import {
+        for import in &mut imports.keys {
+            match &mut import.value {
                 Packed::Text(reference) => {
                     if let Some(exact) = exact(reference) {
                         *reference = exact;
@@ -186,15 +221,17 @@ impl Map {
 struct Reader<'a> {
     file: &'a PackFile,
     include: Option<Include<'a>>,
-    wrong: &'a mut Vec<String>,
+    wrong: Vec<String>,
+    /// Of the texts so far, each alias counted with what it stands for.
+    bytes: usize,
 }
 
 impl<'a> Reader<'a> {
     fn read(
         file: &'a PackFile,
         include: Option<Include<'a>>,
-        wrong: &'a mut Vec<String>,
-    ) -> Option<Map> {
+        wrong: &mut Vec<String>,
+    ) -> Option<Map<'a>> {
         let says_nothing = |line: &str| {
             let line = line.trim();
             line.is_empty() || line.starts_with('#') || line == "---"
@@ -205,7 +242,8 @@ impl<'a> Reader<'a> {
         let mut reader = Self {
             file,
             include,
-            wrong,
+            wrong: Vec::new(),
+            bytes: 0,
         };
         let mut found = Vec::new();
         let root = match parse(FileId(0), &file.text, &mut found) {
@@ -219,40 +257,65 @@ impl<'a> Reader<'a> {
             let message = diagnostic.message.replace("the config", "this file");
             reader.complain(diagnostic.span, &message);
         }
-        let root = root?;
-        match reader.value(&root) {
-            Packed::Map(map) => Some(map),
+        let content = root.map(|root| reader.value(&root));
+        wrong.append(&mut reader.wrong);
+        match content {
+            Some(Packed::Map(map)) => Some(map),
             _ => None,
         }
     }
 
-    fn place(&self, span: Span) -> String {
-        let (line, column) = line_column(&self.file.text, span.start);
-        format!("{}:{line}:{column}", self.file.path)
+    fn origin(&self, span: Span) -> Origin<'a> {
+        Origin {
+            file: self.file,
+            start: Some(span.start),
+        }
     }
 
     fn complain(&mut self, span: Span, message: &str) {
-        let place = self.place(span);
-        self.wrong.push(format!("{place}: {message}"));
+        if self.wrong.len() >= MAX_WRONG {
+            return;
+        }
+        let origin = self.origin(span);
+        self.wrong.push(format!("{origin}: {message}"));
     }
 
-    fn value(&mut self, node: &Node) -> Packed {
+    fn value(&mut self, node: &Node) -> Packed<'a> {
+        if self.bytes > MAX_RESULT {
+            return Packed::Plain(String::new());
+        }
         if let Some(entries) = node.map() {
             let mut map = Map::default();
             for entry in entries {
                 let value = self.value(&entry.value);
-                map.push(entry.key.clone(), value, self.place(entry.key_span));
+                map.push(Key {
+                    name: entry.key.clone(),
+                    value,
+                    origin: self.origin(entry.key_span),
+                });
             }
             return Packed::Map(map);
         }
         if let Some(items) = node.seq() {
             return Packed::List(items.iter().map(|item| self.value(item)).collect());
         }
-        match node.str() {
-            Some(text) => Packed::Text(self.text(text, node.span)),
-            None if node.is_null() => Packed::Plain(String::from("null")),
-            None => Packed::Plain(node.source_text().unwrap_or_default()),
+        let (value, bytes) = match node.str() {
+            Some(text) => {
+                let text = self.text(text, node.span);
+                let bytes = text.len();
+                (Packed::Text(text), bytes)
+            }
+            None if node.is_null() => (Packed::Plain(String::from("null")), 0),
+            None => (Packed::Plain(node.source_text().unwrap_or_default()), 0),
+        };
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > MAX_RESULT {
+            let most = MAX_RESULT >> 20;
+            let message =
+                format!("the texts up to here are larger than {most} MiB, aliases written out");
+            self.complain(node.span, &message);
         }
+        value
     }
 
     fn text(&mut self, text: &str, span: Span) -> String {
@@ -292,406 +355,4 @@ fn whole_include(text: &str) -> Option<&str> {
     let path = inner.strip_prefix("include(")?.strip_suffix(')')?.trim();
     let one = !path.contains(['(', ')', '<', '>', '\n']);
     (one && !path.is_empty()).then_some(path)
-}
-
-fn block(out: &mut String, map: &Map, indent: usize) {
-    for (at, (key, value, _)) in map.keys.iter().enumerate() {
-        // The first key of a map in a list stands behind its dash.
-        if at > 0 || !out.ends_with("- ") {
-            pad(out, indent);
-        }
-        out.push_str(&scalar(key));
-        out.push(':');
-        after(out, value, indent);
-    }
-}
-
-fn list(out: &mut String, items: &[Packed], indent: usize) {
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 || !out.ends_with("- ") {
-            pad(out, indent);
-        }
-        out.push('-');
-        match item {
-            Packed::Map(map) if !map.keys.is_empty() => {
-                out.push(' ');
-                block(out, map, indent + 2);
-            }
-            Packed::List(items) if !items.is_empty() => {
-                out.push(' ');
-                list(out, items, indent + 2);
-            }
-            other => after(out, other, indent),
-        }
-    }
-}
-
-/// What follows a key or a dash, to the end of its lines.
-fn after(out: &mut String, value: &Packed, indent: usize) {
-    if out.len() > MAX_RESULT {
-        return;
-    }
-    match value {
-        Packed::Map(map) if !map.keys.is_empty() => {
-            out.push('\n');
-            block(out, map, indent + 2);
-        }
-        Packed::List(items) if !items.is_empty() => {
-            out.push('\n');
-            list(out, items, indent + 2);
-        }
-        Packed::Map(_) => out.push_str(" {}\n"),
-        Packed::List(_) => out.push_str(" []\n"),
-        Packed::Plain(text) => {
-            out.push(' ');
-            out.push_str(text);
-            out.push('\n');
-        }
-        Packed::Text(text) if is_literal(text) => {
-            let keep = if text.ends_with("\n\n") {
-                "+"
-            } else if text.ends_with('\n') {
-                ""
-            } else {
-                "-"
-            };
-            out.push_str(&format!(" |{keep}\n"));
-            for line in text.lines() {
-                if !line.is_empty() {
-                    pad(out, indent + 2);
-                    out.push_str(line);
-                }
-                out.push('\n');
-            }
-        }
-        Packed::Text(text) => {
-            out.push(' ');
-            out.push_str(&scalar(text));
-            out.push('\n');
-        }
-    }
-}
-
-fn pad(out: &mut String, indent: usize) {
-    out.extend(std::iter::repeat_n(' ', indent));
-}
-
-/// Whether a text of several lines reads back the same from a literal block.
-fn is_literal(text: &str) -> bool {
-    text.trim_end_matches('\n').contains('\n')
-        && !text.starts_with([' ', '\t', '\n'])
-        && !text
-            .lines()
-            .any(|line| line.trim().is_empty() && !line.is_empty())
-        && text
-            .chars()
-            .all(|c| c == '\n' || c == '\t' || !is_special(c))
-}
-
-/// Characters that YAML reads as line breaks, or not at all.
-fn is_special(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}'
-        )
-}
-
-/// Plain where any YAML reads the same string, else in double quotes.
-fn scalar(text: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./ @+$()<>=!*&|'\"\\~;?%^".contains(c);
-    let word = matches!(
-        text.to_ascii_lowercase().as_str(),
-        "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n"
-    );
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
-        && !text.ends_with(' ')
-        && !word
-        && text.chars().all(safe);
-    if plain {
-        return text.to_owned();
-    }
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if is_special(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(files: &[(&str, &str)]) -> Vec<PackFile> {
-        files
-            .iter()
-            .map(|(path, text)| PackFile {
-                path: (*path).to_owned(),
-                text: (*text).to_owned(),
-            })
-            .collect()
-    }
-
-    fn packed(sources: &[(&str, &str)]) -> String {
-        pack(&files(sources), Some(&script)).unwrap()
-    }
-
-    fn script(path: &str) -> Result<String, String> {
-        match path {
-            "scripts/a.sh" => Ok(String::from("cat <<EOF\n  << parameters.x >>\nEOF\n")),
-            _ => Err(String::from("there is no such file")),
-        }
-    }
-
-    fn wrong(sources: &[(&str, &str)]) -> Vec<String> {
-        pack(&files(sources), Some(&script)).unwrap_err()
-    }
-
-    #[test]
-    fn files_become_keys_along_their_path() {
-        let text = packed(&[
-            (
-                "@orb.yml",
-                "version: 2.1\ndescription: >-\n  two\n  words\n",
-            ),
-            ("commands/@all/greet.yml", "steps: [run: echo hi]\n"),
-            ("commands/aws/login.yaml", "steps: []\n"),
-            ("commands/sub.x.yml", "# nothing but this\n"),
-            ("jobs/@base.yml", "shared: {docker: [{image: a}]}\n"),
-            ("jobs/build.yml", "steps:\n  - greet\n"),
-            (
-                "more.yml",
-                "jobs: {build: {docker: *x}, test: {}}\n"
-                    .replace("*x", "[]")
-                    .as_str(),
-            ),
-        ]);
-        assert_eq!(
-            text,
-            "version: 2.1
-description: two words
-commands:
-  greet:
-    steps:
-      - run: echo hi
-  aws:
-    login:
-      steps: []
-  sub.x: {}
-jobs:
-  shared:
-    docker:
-      - image: a
-  build:
-    steps:
-      - greet
-    docker: []
-  test: {}
-"
-        );
-    }
-
-    #[test]
-    fn words_are_kept_and_anchors_written_out() {
-        let source = "a: &a {python: 3.10, octal: 017, on: on, none: ~, empty:, text: \"on\"}\n\
-                      b: {<<: *a, python: \"3.10\"}\n";
-        assert_eq!(
-            packed(&[("x.yml", source)]),
-            "a:
-  python: 3.10
-  octal: 017
-  true: on
-  none: null
-  empty: null
-  text: \"on\"
-b:
-  python: \"3.10\"
-  octal: 017
-  true: on
-  none: null
-  empty: null
-  text: \"on\"
-"
-            .replace("true: on", "\"true\": on")
-        );
-    }
-
-    #[test]
-    fn an_include_is_the_text_of_its_file_without_tags() {
-        let source = "steps:\n  - run: {command: << include( scripts/a.sh ) >>}\n  - run: \\<<include(x)>>\n";
-        assert_eq!(
-            packed(&[("commands/c.yml", source)]),
-            "commands:
-  c:
-    steps:
-      - run:
-          command: |
-            cat \\<<EOF
-              \\<< parameters.x >>
-            EOF
-      - run: \\<<include(x)>>
-"
-            .replace("run: \\<<", "run: \"\\\\<<")
-            .replace("include(x)>>", "include(x)>>\"")
-        );
-        // In a config they are left to the compiler, which refuses them.
-        let left = pack(
-            &files(&[("a.yml", "run: << include(scripts/a.sh) >>")]),
-            None,
-        )
-        .unwrap();
-        assert_eq!(left, "run: \"<< include(scripts/a.sh) >>\"\n");
-    }
-
-    #[test]
-    fn what_cannot_be_packed_is_said_with_its_place() {
-        let found = wrong(&[
-            (
-                "a.yml",
-                "run: <<include(scripts/a.sh)>> and more\nk: <<include(gone)>>\n",
-            ),
-            ("b.yml", "- a list\n"),
-            ("c.yml", "k: 1\n"),
-            ("d.yml", "x: [\n"),
-            ("k/e.yml", "l: 1\n"),
-        ]);
-        let expected = [
-            "a.yml:1:6: <<include(path)>> stands alone",
-            "a.yml:2:4: cannot include \"gone\": there is no such file",
-            "b.yml:1:1: this file must be a map",
-            "c.yml:1:1: the key k is given a second time, first at a.yml:2:1",
-            "d.yml:",
-            "k/e.yml: it goes below the key k, which a.yml:2:1 gives a value that is no map",
-        ];
-        assert_eq!(found.len(), expected.len(), "{found:#?}");
-        for (found, expected) in found.iter().zip(expected) {
-            assert!(found.starts_with(expected), "{found}");
-        }
-        assert!(wrong(&[("a.yml", "# empty")])[0].contains("nothing to pack"));
-        let two = wrong(&[("a.yml", "run: <<include(a)>><<include(b)>>")]);
-        assert!(two[0].contains("stands alone"), "{two:?}");
-    }
-
-    #[test]
-    fn imports_are_made_exact_where_they_are_known() {
-        let file = PackFile {
-            path: String::from("orb.yml"),
-            text: String::from(
-                "orbs:\n  a: x/a@1\n  b: x/b@dev:first\n  c: {orbs: {a: x/a@1}}\nname: x/a@1 # not this\n",
-            ),
-        };
-        let exact = |reference: &str| (reference == "x/a@1").then(|| String::from("x/a@1.2.3"));
-        assert_eq!(
-            pin(&file, &exact).unwrap(),
-            "orbs:\n  a: x/a@1.2.3\n  b: \"x/b@dev:first\"\n  c:\n    orbs:\n      a: x/a@1.2.3\nname: x/a@1\n"
-        );
-    }
-
-    #[test]
-    fn any_text_reads_back_as_it_was() {
-        for text in [
-            "",
-            " ",
-            "a: b",
-            "# no comment",
-            "one\ntwo",
-            "one\ntwo\n",
-            "one\ntwo\n\n\n",
-            "\nfirst line empty",
-            "  indented\nfirst",
-            "blanks\n   \nbetween",
-            "tab\tand\nlines\n",
-            "\u{2028}\u{85}\u{1b}",
-            "quote\"back\\slash",
-            "true",
-            "3.10",
-            "- item",
-            "a #b",
-            "é",
-            "{{ x }}",
-            "a\r\nb\r\n",
-            "end:",
-            "<<",
-        ] {
-            let json = serde_json::to_string(text).unwrap();
-            let once = pack(
-                &files(&[("a.yml", &format!("l: [{json}, [{json}]]\nm: {json}\n"))]),
-                None,
-            );
-            let once = once.unwrap();
-            let mut found = Vec::new();
-            let read = parse(FileId(0), &once, &mut found).unwrap();
-            assert!(found.is_empty(), "{once}");
-            let list = read.get("l").unwrap().seq().unwrap();
-            assert_eq!(list[0].str(), Some(text), "{once}");
-            assert_eq!(list[1].seq().unwrap()[0].str(), Some(text), "{once}");
-            assert_eq!(read.get("m").unwrap().str(), Some(text), "{once}");
-            let again = pack(&files(&[("b.yml", &once)]), None).unwrap();
-            assert_eq!(again, once);
-        }
-    }
-
-    /// Orbs and configs of many repositories, which are no part of this one.
-    #[test]
-    fn real_files_read_back_as_they_were() {
-        let folders: Vec<std::path::PathBuf> = ["shared/orbs", "shared/corpus"]
-            .iter()
-            .filter_map(|name| {
-                std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-                    .ancestors()
-                    .map(|folder| folder.join(name))
-                    .find(|folder| folder.is_dir())
-            })
-            .collect();
-        if folders.len() < 2 {
-            let required = std::env::var("CAPSTAN_REQUIRE").unwrap_or_default();
-            assert!(
-                !required.contains("shared"),
-                "CAPSTAN_REQUIRE asks for them, and there is no shared/orbs or shared/corpus"
-            );
-            println!("skipped: there is no shared/orbs and shared/corpus beside any folder above");
-            return;
-        }
-        let mut open = folders;
-        let mut count = 0;
-        while let Some(path) = open.pop() {
-            if path.is_dir() {
-                open.extend(
-                    std::fs::read_dir(path)
-                        .unwrap()
-                        .map(|entry| entry.unwrap().path()),
-                );
-                continue;
-            }
-            let Ok(text) = std::fs::read_to_string(&path) else {
-                continue;
-            };
-            let mut found = Vec::new();
-            let Ok(original) = parse(FileId(0), &text, &mut found) else {
-                continue;
-            };
-            if !found.is_empty() {
-                continue;
-            }
-            let packed = pack(&files(&[("a.yml", &text)]), None).unwrap();
-            let again = parse(FileId(0), &packed, &mut found).unwrap();
-            assert!(found.is_empty(), "{}: {found:?}", path.display());
-            assert!(
-                again.value.same(&original.value),
-                "{}:\n{packed}",
-                path.display()
-            );
-            count += 1;
-        }
-        assert!(count > 300, "{count} files");
-    }
 }

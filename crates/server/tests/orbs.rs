@@ -453,6 +453,33 @@ async fn a_proxy_carries_what_is_not_on_this_machine() {
     assert_eq!(proxy.count(), 1);
 }
 
+#[tokio::test]
+async fn what_a_proxy_carries_is_still_proved_to_be_who_it_should() {
+    let secure = Listener::start_tls(tls(""), |_, request| {
+        assert_eq!(request.header("proxy-authorization"), None);
+        Reply::json(&orb("1.0.0", "through the proxy"))
+    })
+    .await;
+    let tunnel = listener::tunnel_to(&secure).await;
+    let ask = async |host: &str| {
+        let mut settings = settings(&[]);
+        let base = format!("https://{host}");
+        settings.registries = vec![Registry::new(&base, None).unwrap()];
+        settings.net.proxies =
+            Proxies::from_variables(|name| (name == "https_proxy").then(|| tunnel.clone()));
+        OrbSources::new(settings).unwrap().find("acme/x@1").await
+    };
+    assert_eq!(
+        ask("registry.test").await,
+        found("acme/x@1.0.0", "through the proxy")
+    );
+    // The same server under a name that its certificate does not have.
+    match ask("other.test").await {
+        Orb::Unavailable(why) => assert!(why.contains("no secure connection"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_registry_is_named_by_a_secure_address_or_one_of_this_machine() {
     for base in [

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -153,6 +153,26 @@ impl Listener {
     pub fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
+}
+
+/// A proxy that leads every connection to one server, whatever name it is asked for.
+pub async fn tunnel_to(listener: &Listener) -> String {
+    let target = listener.port;
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = proxy.accept().await {
+            tokio::spawn(async move {
+                let request = receive(&mut stream).await.unwrap();
+                assert_eq!(request.method, "CONNECT");
+                let mut server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 Go\r\n\r\n").await.unwrap();
+                // Either side may end it.
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+            });
+        }
+    });
+    address
 }
 
 async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, number: usize, answer: &Answer) {
