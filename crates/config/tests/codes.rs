@@ -19,16 +19,10 @@ use capstan_config::{Diagnostic, Severity};
 
 /// Classes of the language that nothing raises yet, so that their examples do not get them; a name leaves
 /// this list with the change that builds its part.
-const NOT_RAISED: &[&str] = &[
-    "E_GROUP",
-    "E_ORB_NOT_FOUND",
-    "E_ORB_REF",
-    "E_SETUP",
-    "W_EMPTY",
-    "W_RESOURCE_CLASS",
-    "W_UNREACHED",
-    "W_UNUSED",
-];
+const NOT_RAISED: &[&str] = &["W_RESOURCE_CLASS"];
+
+/// Classes that a push to a branch cannot get, which is what the examples are compiled for.
+const ELSEWHERE: &[&str] = &["W_SETUP"];
 
 #[test]
 fn every_class_that_is_raised_is_in_the_table_and_the_other_way_round() {
@@ -89,7 +83,7 @@ fn no_class_stands_twice_and_all_say_something() {
 fn examples_get_their_class_and_mended_ones_get_nothing() {
     let mut wrong = Vec::new();
     for rule in codes::all() {
-        let pending = NOT_RAISED.contains(&rule.code);
+        let pending = NOT_RAISED.contains(&rule.code) || ELSEWHERE.contains(&rule.code);
         match (behaves(rule), pending) {
             (Ok(()), false) | (Err(_), true) => {}
             (Ok(()), true) => {
@@ -148,7 +142,11 @@ fn misspelt_codes_find_their_neighbour() {
 }
 
 fn behaves(rule: &Rule) -> Result<(), String> {
-    let got = classes(rule.wrong, rule);
+    let mut got = classes(rule.wrong, rule);
+    if rule.code == "W_UNREACHED" {
+        // What is used by unused things only comes with an unused thing.
+        got.remove("W_UNUSED");
+    }
     if got != BTreeSet::from([rule.code]) {
         return Err(format!("the example gets {got:?}"));
     }

@@ -435,20 +435,24 @@ workflows:
     },
     Rule {
         code: "W_UNREACHED",
-        title: "a mistake in something that nothing uses",
+        title: "a definition that only unused ones use",
         section: "2.5",
-        mend: Some("mend it or remove it"),
+        mend: Some("use what uses it, or remove both"),
         text: "
-No workflow leads here, so what it names was not looked at closely; as it stands it could not be used.",
+Something uses it, and no workflow leads there. What it names and what is passed to it was not looked at
+closely.",
         wrong: "
 version: 2.1
+commands:
+  install:
+    steps: [{run: make deps}]
 jobs:
   build:
     docker: [{image: cimg/base:stable}]
     steps: [checkout]
   old-build:
-    executor: gone
-    steps: [checkout]
+    docker: [{image: cimg/base:stable}]
+    steps: [install]
 workflows:
   main:
     jobs: [build]
@@ -462,6 +466,78 @@ jobs:
 workflows:
   main:
     jobs: [build]
+",
+    },
+    Rule {
+        code: "W_SERIAL_GROUP",
+        title: "a serial group stands twice in one workflow",
+        section: "10.7",
+        mend: Some("say the order with `requires`"),
+        text: "
+A serial group keeps jobs of several pipelines from running at once. Within one workflow `requires` says what
+waits for what, and two jobs with the same group only wait for each other in an order nobody chose.",
+        wrong: "
+version: 2.1
+jobs:
+  migrate:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  deploy:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - migrate: {serial-group: production}
+      - deploy: {serial-group: production}
+",
+        right: "
+version: 2.1
+jobs:
+  migrate:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  deploy:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs:
+      - migrate
+      - deploy: {serial-group: production, requires: [migrate]}
+",
+    },
+    Rule {
+        code: "W_SETUP",
+        title: "a setup config may run more than one workflow",
+        section: "14.1",
+        mend: Some("give them conditions or filters that exclude each other"),
+        text: "
+Exactly one workflow of a config with `setup: true` may run. There is no branch and no tag here to tell by, and
+without one more than one would. Where there is a branch or a tag and more than one runs, it is `E_SETUP`.",
+        wrong: "
+version: 2.1
+setup: true
+jobs:
+  choose:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs: [choose]
+  also:
+    jobs: [choose]
+",
+        right: "
+version: 2.1
+setup: true
+jobs:
+  choose:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+workflows:
+  main:
+    jobs: [choose]
 ",
     },
 ];

@@ -59,6 +59,11 @@ fn replacement(written: &str, help: &str) -> Option<String> {
         .strip_prefix(DID_YOU_MEAN)
         .and_then(|rest| rest.strip_suffix("`?"))
     {
+        // A name of an orb may be misspelt behind its slash only.
+        let name = match written.trim_matches(['"', '\'']).rsplit_once('/') {
+            Some((orb, _)) if !name.contains('/') => &format!("{orb}/{name}"),
+            _ => name,
+        };
         return match quoted(written) {
             Some((quote, inner)) if bare(inner) && bare(name) => {
                 Some(format!("{quote}{name}{quote}"))
@@ -99,6 +104,7 @@ mod tests {
         let table = [
             ("chekout", near.as_str(), Some("checkout")),
             ("'chekout'", &near, Some("'checkout'")),
+            ("orb/chekout", &near, Some("orb/checkout")),
             ("{chekout: {}}", &near, None),
             ("<< parameters.x >>", &near, None),
             ("3.8", &in_quotes("3.8"), Some("\"3.8\"")),

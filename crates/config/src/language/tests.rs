@@ -31,7 +31,7 @@ fn the_parser_knows_the_keys_of_the_table() {
     let ast = include_str!("../ast.rs");
     let fields = include_str!("../expand/fields.rs");
     let executor = include_str!("../expand/executor.rs");
-    let workflow = include_str!("../workflow.rs");
+    let workflow = include_str!("../workflow/invocation.rs");
     let table: &[(&Map, &str, &str)] = &[
         (&ROOT, include_str!("../lower.rs"), "const TOP: &[&str] = "),
         (&COMMAND, ast, "const COMMAND_KEYS: &[&str] = "),
