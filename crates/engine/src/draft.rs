@@ -47,11 +47,6 @@ impl Delta {
     pub fn rows(&self) -> Vec<Row> {
         self.rows.clone()
     }
-
-    /// Whether nothing changed.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.jobs.is_empty() && self.tasks.is_empty()
-    }
 }
 
 /// A change in the making.

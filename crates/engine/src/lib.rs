@@ -41,6 +41,10 @@ pub const MAX_ATTEMPTS: u32 = 2;
 /// How often a workflow of a pipeline may run again, reruns of reruns included (platform 4.1).
 pub const MAX_RERUNS: usize = 100;
 
+/// How long after its setup workflow began a pipeline may continue, in milliseconds: six hours (language
+/// 14.2).
+pub const CONTINUE_WITHIN_MS: i64 = 6 * 3_600_000;
+
 /// An event that cannot happen in this state. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IllegalTransition {

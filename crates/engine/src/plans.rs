@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use capstan_model::{Trigger, WorkflowStatus};
 
-use crate::IllegalTransition;
 use crate::draft::Draft;
 use crate::event::{NewWorkflow, PlanRef};
 use crate::mutation::{Mutation, planted};
 use crate::rows::{PipelineRow, PipelineState};
 use crate::workflow::Pinned;
+use crate::{CONTINUE_WITHIN_MS, IllegalTransition};
 
 impl Draft<'_> {
     pub(crate) fn planned(
@@ -144,6 +144,10 @@ impl Draft<'_> {
         // Its one job was canceled, and so it was.
         if newest.is_some_and(|newest| newest.summary.status() == WorkflowStatus::Canceled) {
             return Err(refuse(String::from("canceled in its setup workflow")));
+        }
+        let began_ms = newest.map_or(row.created_at_ms, |one| one.summary.created_at_ms);
+        if self.now_ms.saturating_sub(began_ms) > CONTINUE_WITHIN_MS {
+            return Err(refuse(String::from("in setup for more than six hours")));
         }
         Ok(row.clone())
     }

@@ -38,10 +38,6 @@ impl Tasks {
         self.rows.values().map(counted)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Takes over those of a change.
     pub(crate) fn take(&mut self, changed: Self) {
         for (_, row) in changed.rows {

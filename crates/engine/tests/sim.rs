@@ -83,16 +83,20 @@ fn table_is(table: &str) {
     );
 }
 
-/// What the checkers say of each planted bug. That the engine stumbles over it itself does not count.
-const FOUND_BY: [(Mutation, &str); Mutation::ALL.len()] = [
-    (Mutation::StaleClaimBelieved, "taken though not"),
-    (Mutation::FirstNodeDecides, "ended with live tasks"),
-    (Mutation::AnyEndWillDo, "otherwise than its requirements"),
-    (Mutation::TallyLeaks, "make it"),
-    (Mutation::BlockedAreCanceled, "instead of left out"),
-    (Mutation::FailedAreCarried, "should be a new job"),
-    (Mutation::EveryRerunIsAutomatic, "nothing asked for"),
-    (Mutation::ContinuesForEver, "the pipeline is"),
+/// What the checkers say of each planted bug, one way or another. That the engine stumbles over it itself
+/// does not count.
+const FOUND_BY: [(Mutation, &[&str]); Mutation::ALL.len()] = [
+    (Mutation::StaleClaimBelieved, &["taken though not"]),
+    (Mutation::FirstNodeDecides, &["ended with live tasks"]),
+    (Mutation::AnyEndWillDo, &["otherwise than its requirements"]),
+    (Mutation::TallyLeaks, &["make it"]),
+    (Mutation::BlockedAreCanceled, &["instead of left out"]),
+    (
+        Mutation::FailedAreCarried,
+        &["should be a new job", "refused: workflow"],
+    ),
+    (Mutation::EveryRerunIsAutomatic, &["nothing asked for"]),
+    (Mutation::ContinuesForEver, &["the pipeline is"]),
 ];
 
 #[test]
@@ -104,7 +108,7 @@ fn every_planted_bug_is_found_by_a_checker() {
         plant(None);
         let found = found.unwrap_or_else(|| panic!("2,000 seeds do not find {mutation:?}"));
         assert!(
-            found.contains(words),
+            words.iter().any(|words| found.contains(words)),
             "{mutation:?} should be found because {words:?}, and was because {found}"
         );
     }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::Inner;
 use crate::error::ApplyError;
 use crate::feed::Feed;
-use crate::groups::Member;
+use crate::groups::{Answer, Member, Turn};
 use crate::live::UpdateKind;
 
 /// A pipeline in memory.
@@ -116,6 +116,14 @@ impl Live {
         };
         live.learn_plan(first);
         Ok(live)
+    }
+
+    /// Where its jobs stand among those of its project.
+    pub(crate) fn turn(&self) -> Turn {
+        Turn {
+            project: self.trigger.project.slug.clone(),
+            number: self.trigger.number,
+        }
     }
 
     /// Keeps the plan of an event that brings one.
@@ -444,8 +452,13 @@ impl Inner {
                     workflow,
                     job,
                 };
-                let holder = lock(&self.groups).acquire(&group, member);
-                return holder.and_then(|holder| self.granted(holder));
+                let answer = lock(&self.groups).acquire(&group, member, live.turn());
+                let event = match answer {
+                    Answer::Granted => Event::Granted { workflow, job },
+                    Answer::Superseded => Event::Superseded { workflow, job },
+                    Answer::Waits => return None,
+                };
+                return Some((Arc::clone(live), event));
             }
             Effect::Release {
                 group,

@@ -81,7 +81,7 @@ impl Inner {
                         workflow,
                         job,
                     };
-                    lock(&self.groups).acquire(&group, member);
+                    lock(&self.groups).restore(&group, member, live.turn());
                     groups.insert((workflow, job), group);
                 }
                 Effect::Release {

@@ -25,7 +25,10 @@ pub fn play(script: &str) -> Result<String, String> {
         let told = player
             .event(words)
             .map_err(|why| format!("{line}: {why}"))?;
-        text += &format!("\n\n> {words}\n{}", told.join("\n"));
+        text += &format!("\n\n> {words}");
+        for line in told {
+            text += &format!("\n{line}");
+        }
     }
     Ok(text + "\n")
 }
@@ -56,6 +59,11 @@ impl Player {
 
     /// Applies an event; the answer is what it changed and asked for. A second passes with each.
     fn event(&mut self, words: &str) -> Result<Vec<String>, String> {
+        if let Some(hours) = words.strip_suffix(" hours pass") {
+            let hours: i64 = hours.parse().map_err(|_| "how many hours?")?;
+            self.now_ms += hours * 3_600_000;
+            return Ok(Vec::new());
+        }
         let epochs = self.epochs.clone();
         let event = self.parse(words)?;
         self.now_ms += 1_000;

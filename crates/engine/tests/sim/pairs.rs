@@ -74,8 +74,8 @@ pub const STATES: [&str; 34] = [
     "task finished",
 ];
 
-/// Why a state and an event never come together; `None` where they must.
-pub fn impossible(state: &str, _event: &str) -> Option<&'static str> {
+/// Why no event ever meets a state; `None` where each of them must.
+pub fn impossible(state: &str) -> Option<&'static str> {
     let why = match state {
         "pipeline setup-pending" => {
             "a config is compiled, and its workflows are made, by one event: no event comes between"
@@ -214,7 +214,7 @@ impl Seen {
         for (s, state) in STATES.iter().enumerate() {
             for (e, event) in EVENTS.iter().enumerate() {
                 let came = self.0[s][e] != [0, 0];
-                match (came, impossible(state, event)) {
+                match (came, impossible(state)) {
                     (true, Some(why)) => faults.push(format!("{state}, {event}: came, but {why}")),
                     (false, None) => faults.push(format!("{state}, {event}: never came")),
                     _ => {}
@@ -245,7 +245,7 @@ impl Seen {
         }
         text += "\nimpossible:\n";
         for state in STATES {
-            if let Some(why) = impossible(state, "") {
+            if let Some(why) = impossible(state) {
                 text += &format!("  {state}: {why}\n");
             }
         }

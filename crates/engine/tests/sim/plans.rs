@@ -42,10 +42,13 @@ fn job(rng: &mut Rng, j: usize) -> Job {
     let grouped = matches!(kind, JobKind::Build(_)) && rng.chance(15);
     let mut job = make::job(&format!("j{j}"), kind);
     for earlier in 0..j {
-        if rng.chance(35) {
+        let mut percent = 35;
+        // Now and then the same job twice.
+        while rng.chance(percent) {
             let statuses = statuses(rng);
-            job.requires
-                .push(make::requires(&format!("j{earlier}"), &statuses));
+            let name = format!("j{earlier}");
+            job.requires.push(make::requires(&name, &statuses));
+            percent = 5;
         }
     }
     job.serial_group = grouped.then(|| String::from("g"));

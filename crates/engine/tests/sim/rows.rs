@@ -157,7 +157,7 @@ impl Rows {
 
     /// Whether an event may be taken, by the rows alone; the error says why not. The engine must say the
     /// same.
-    pub fn may(&self, event: &Event) -> Result<(), &'static str> {
+    pub fn may(&self, now_ms: i64, event: &Event) -> Result<(), &'static str> {
         if let Event::Planned {
             plan, workflows, ..
         } = event
@@ -179,12 +179,12 @@ impl Rows {
             Event::Continued {
                 plan, workflows, ..
             } => {
-                self.may_continue()?;
+                self.may_continue(now_ms)?;
                 let plan = plan.plan.as_ref().ok_or("no plan")?;
                 yes(!plan.setup, "a setup config again")?;
                 self.ids_fit(plan, workflows)
             }
-            Event::ContinuationRejected { .. } => self.may_continue(),
+            Event::ContinuationRejected { .. } => self.may_continue(now_ms),
             Event::Claimed { task, .. } => yes(
                 matches!(self.state(*task)?, TaskState::Queued { .. }),
                 "not offered",
@@ -241,14 +241,17 @@ impl Rows {
     }
 
     /// Once, while it waits, and not after the setup workflow or all of it was canceled.
-    fn may_continue(&self) -> Result<(), &'static str> {
+    fn may_continue(&self, now_ms: i64) -> Result<(), &'static str> {
         let row = self.pipeline.as_ref().ok_or("no pipeline")?;
         yes(row.state == PipelineState::Setup, "not in setup")?;
         yes(row.continued.is_none(), "continued already")?;
         let newest = self.workflows.values().max_by_key(|row| row.ordinal);
         let canceled = newest
             .is_some_and(|row| row.canceled_by.is_some() || row.status == WorkflowStatus::Canceled);
-        yes(!canceled && row.canceled_by.is_none(), "canceled")
+        yes(!canceled && row.canceled_by.is_none(), "canceled")?;
+        let six_hours = 6 * 60 * 60 * 1_000;
+        let late = newest.is_none_or(|row| now_ms - row.created_at_ms > six_hours);
+        yes(!late, "too late")
     }
 
     fn state(&self, task: TaskId) -> Result<&TaskState, &'static str> {

@@ -170,8 +170,11 @@ impl World {
     fn happen(&mut self, event: Event, seen: &mut Seen) -> Result<(), String> {
         self.events += 1;
         self.now_ms += 1;
+        if self.rng.chance(1) {
+            self.now_ms += 3 * 60 * 60 * 1_000;
+        }
         let met = self.rows.met(&event);
-        let may = self.rows.may(&event);
+        let may = self.rows.may(self.now_ms, &event);
         let applied = self.pipeline.apply(self.now_ms, &event);
         seen.note(met, pairs::event(&event), applied.is_ok());
         let (delta, effects) = match (applied, may) {
