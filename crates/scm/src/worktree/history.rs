@@ -1,10 +1,9 @@
 //! The `.git` directory of a job: enough to ask for history, nothing of the user's own.
 //!
 //! A job gets what a clone would have: commits that its own branch, the main one, tags and remote branches
-//! lead to, as one pack, with references and an
-//! index of its own. It gets no hooks, no configuration, no credentials, and nothing it could use to write
-//! to the repository it came from. Its files are unlinked as soon as they are open, so that nothing is left
-//! however the run ends.
+//! lead to, as one pack, with references and an index of its own. It gets no hooks, no configuration, no
+//! credentials, and nothing it could use to write to the repository it came from. Its files are unlinked
+//! as soon as they are open, so that nothing is left however the run ends.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -100,15 +99,15 @@ impl Scratch {
             let path = base.join(format!("capstan-git-{}-{number}", std::process::id()));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => {
+                Err(error) => {
+                    let base = base.display();
+                    let why = format!("cannot make a directory in {base}: {error}");
+                    return Err(io::Error::other(why));
+                }
+                Ok(()) => {
                     let scratch = Self(path);
-                    return made
-                        .and_then(|()| fs::create_dir_all(scratch.packs()))
-                        .map(|()| scratch)
-                        .map_err(|error| {
-                            let base = base.display();
-                            io::Error::other(format!("cannot make a directory in {base}: {error}"))
-                        });
+                    fs::create_dir_all(scratch.packs())?;
+                    return Ok(scratch);
                 }
             }
         }
