@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode, mkdirat, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use tar::{Entry, EntryType};
 
@@ -261,7 +261,8 @@ impl<'a> Extractor<'a> {
 
 fn write(folder: &OwnedFd, name: &Path, mode: u32, from: &mut impl Read) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(mode);
+    // Of another width on other systems; the bits of permissions fit in any.
+    let mode = Mode::from_raw_mode((mode & 0o777) as RawMode);
     let file = match openat(folder, name, flags, mode) {
         Err(Errno::EXIST) => {
             remove(folder, name)?;

@@ -21,6 +21,7 @@ use crate::stream::Link;
 const FLUSH_BYTES: usize = 256 << 10;
 /// … or when the first of it is this old.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How often to look whether everything has ended that was asked to.
 const LOOK_AFTER: Duration = Duration::from_millis(20);
 
@@ -99,10 +100,9 @@ impl Process {
     /// Reads it to its end, which its limits may bring about. Output goes to `log`.
     pub(crate) fn watch(self, limits: Limits<'_>, log: Log<'_>) -> End {
         let mut pending = Pending::default();
-        let mut heard = Instant::now();
+        let mut silent_at = later(limits.silence);
         let mut open = true;
         loop {
-            let silent_at = heard + limits.silence;
             let wake = limits.deadline.min(silent_at);
             let [exited, canceled, output] = ready(
                 [
@@ -114,7 +114,7 @@ impl Process {
             );
             if output {
                 match pending.fill(&self.output, log) {
-                    Filled::Some => heard = Instant::now(),
+                    Filled::Some => silent_at = later(limits.silence),
                     Filled::Nothing => {}
                     Filled::End => open = false,
                 }
@@ -133,7 +133,7 @@ impl Process {
             pending.flush_if_due(now, log);
             let end = match () {
                 () if limits.deadline <= now => Some(End::Late),
-                () if heard + limits.silence <= now => Some(End::Silent),
+                () if silent_at <= now => Some(End::Silent),
                 () => None,
             };
             if let Some(end) = end {
@@ -147,9 +147,11 @@ impl Process {
         let mut pending = Pending::default();
         let mut open = true;
         loop {
-            let far = Instant::now() + Duration::from_secs(3600);
             let output = open.then(|| self.output.as_fd());
-            let [exited, output] = ready([Some(self.handle.as_fd()), output], pending.due_or(far));
+            let [exited, output] = ready(
+                [Some(self.handle.as_fd()), output],
+                pending.due_or(later(YEAR)),
+            );
             if output && matches!(pending.fill(&self.output, log), Filled::End) {
                 open = false;
             }
@@ -236,6 +238,11 @@ impl Process {
         // Without a thread the pipe closes, and the writers see that.
         let _ = std::thread::Builder::new().spawn(drain);
     }
+}
+
+/// A moment that much later. No limit is longer than a year, whatever a config says.
+pub(crate) fn later(time: Duration) -> Instant {
+    Instant::now() + time.min(YEAR)
 }
 
 /// Waits for any of these to become readable or until a moment has come. Says which are.

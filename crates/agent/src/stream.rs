@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ const PART: usize = 256 << 10;
 /// The most unacknowledged output in bytes; beyond it children are not read any more.
 const WINDOW: u64 = 4 << 20;
 
+/// Messages that the main thread has not taken yet; a task needs three in all.
+const INBOX: usize = 16;
 /// No grace is longer, whatever the runner says: an hour is more than any job needs to end.
 const GRACE_MAX: Duration = Duration::from_secs(3600);
 /// How often a transfer that does not come looks whether it is still wanted.
@@ -80,7 +82,7 @@ pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, I
         cancel: OnceLock::new(),
         wake: (read, write),
     });
-    let (sender, inbox) = channel();
+    let (sender, inbox) = sync_channel(INBOX);
     let reader = Arc::clone(&link);
     std::thread::Builder::new()
         .name(String::from("stream"))
@@ -205,7 +207,7 @@ impl Link {
         &self.wake.0
     }
 
-    fn read(&self, inbox: &Sender<RunnerMessage>) -> io::Result<End> {
+    fn read(&self, inbox: &SyncSender<RunnerMessage>) -> io::Result<End> {
         let mut frames = FrameReader::default();
         let mut buffer = vec![0; 64 << 10];
         let mut input = io::stdin().lock();
@@ -217,7 +219,7 @@ impl Link {
             frames.push(&buffer[..count]);
             while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
                 let last = frame == Frame::Runner(RunnerMessage::Goodbye);
-                self.take(frame, inbox);
+                self.take(frame, inbox)?;
                 if last {
                     // The stream ends right behind it, which is no loss any more.
                     return Ok(End::Dismissed);
@@ -226,7 +228,7 @@ impl Link {
         }
     }
 
-    fn take(&self, frame: Frame, inbox: &Sender<RunnerMessage>) {
+    fn take(&self, frame: Frame, inbox: &SyncSender<RunnerMessage>) -> io::Result<()> {
         match frame {
             Frame::Blob {
                 transfer, bytes, ..
@@ -237,11 +239,12 @@ impl Link {
             }
             Frame::Runner(RunnerMessage::LogAcknowledged { step, offset }) => {
                 let mut flow = lock(&self.flow);
-                let stored = flow.stored.entry(step).or_insert(0);
-                let more = offset.saturating_sub(*stored);
-                *stored += more;
-                flow.open = flow.open.saturating_sub(more);
-                self.acknowledged.notify_all();
+                if let Some(stored) = flow.stored.get_mut(&step) {
+                    let more = offset.saturating_sub(*stored);
+                    *stored += more;
+                    flow.open = flow.open.saturating_sub(more);
+                    self.acknowledged.notify_all();
+                }
             }
             Frame::Runner(RunnerMessage::Cancel { grace_ms }) => {
                 let grace = Duration::from_millis(grace_ms).min(GRACE_MAX);
@@ -253,11 +256,15 @@ impl Link {
                 }
             }
             Frame::Runner(message) => {
-                let _ = inbox.send(message);
+                // A main thread that is gone needs no message; one that is behind was told too much.
+                if let Err(TrySendError::Full(_)) = inbox.try_send(message) {
+                    return Err(io::Error::other("more messages than a task has"));
+                }
             }
             // Frames of our own kind coming back: a confused peer, and nothing to act on.
             Frame::Agent(_) | Frame::Log { .. } => {}
         }
+        Ok(())
     }
 
     fn part(&self, transfer: u32, part: Part) {

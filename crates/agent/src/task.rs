@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use crate::environment::{Environment, listing};
 use crate::os::{self, Seen};
+use crate::process::later;
 use crate::steps::run::Background;
 use crate::steps::{Ended, checkout, continuation, run};
 use crate::stream::{self, Inbox, Link};
@@ -189,7 +190,7 @@ impl Task {
             working_directory: PathBuf::new(),
             folder,
             folder_fd,
-            deadline: Instant::now() + Duration::from_millis(spec.max_run_time_ms),
+            deadline: later(Duration::from_millis(spec.max_run_time_ms)),
             self_arguments: std::env::args_os()
                 .skip(1)
                 .take_while(|word| word == "agent")

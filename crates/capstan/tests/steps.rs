@@ -267,6 +267,44 @@ fn a_job_can_ask_git_about_what_it_checked_out() {
 }
 
 #[test]
+fn an_interrupt_gives_every_process_time_to_end() {
+    let root = std::env::temp_dir().join(format!("capstan-steps-interrupt-{}", std::process::id()));
+    std::fs::create_dir_all(root.join(".circleci")).unwrap();
+    let (ready, cleaned) = (root.join("ready"), root.join("cleaned"));
+    // The shell ends at once; its child, in a session of its own, has something to put in order.
+    let config = format!(
+        "version: 2.1\njobs:\n  build:\n    machine: true\n    steps:\n      - run: |\n          \
+         setsid bash -c 'trap \"sleep 0.5; touch {}; exit\" TERM; touch {}; while :; do sleep 0.05; done' &\n          \
+         wait\n",
+        cleaned.display(),
+        ready.display()
+    );
+    std::fs::write(root.join(".circleci/config.yml"), config).unwrap();
+    let mut capstan = Command::new(env!("CARGO_BIN_EXE_capstan"))
+        .args(["run", "--executor", "host"])
+        .current_dir(&root)
+        .env("CAPSTAN_DATA", root.join("data"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while !ready.exists() && start.elapsed().as_secs() < 30 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let interrupted = Command::new("kill")
+        .args(["-INT", &capstan.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(ready.exists() && interrupted.success());
+    let status = capstan.wait().unwrap();
+    let in_order = cleaned.exists();
+    std::fs::remove_dir_all(&root).unwrap();
+    assert_eq!(status.code(), Some(130), "{status}");
+    assert!(in_order, "the child was killed within its grace");
+}
+
+#[test]
 fn an_agent_beside_the_program_is_the_one_that_runs() {
     // Links of the program, so that what stands beside it is ours to choose.
     let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("beside");

@@ -110,12 +110,12 @@ impl Job {
 const QUESTIONS: &[&str] = &[
     "rev-parse HEAD",
     "symbolic-ref HEAD",
-    "log --format=%H%s%an%D",
+    "log --format=%H%s%an",
     "describe --tags",
     "diff --name-only main...",
     "merge-base main HEAD",
     "status --porcelain",
-    "for-each-ref --format=%(refname)%(objectname) refs/heads refs/tags",
+    "for-each-ref --format=%(refname)%(objectname) refs/tags refs/remotes",
     "show HEAD~2:.circleci/config.yml",
     "ls-files --stage",
 ];
@@ -203,7 +203,7 @@ fn repositories_of_every_kind_bring_their_history() {
 fn where_the_history_is_not_whole_the_last_commit_is() {
     let project = repository();
     let nowhere = "0123456789012345678901234567890123456789\n";
-    fs::write(project.path().join(".git/refs/heads/broken"), nowhere).unwrap();
+    fs::write(project.path().join(".git/refs/tags/broken"), nowhere).unwrap();
     let job = Job::of(project.path());
     job.must_agree(
         project.path(),
@@ -263,6 +263,10 @@ fn nothing_of_the_users_own_goes_along() {
     fs::write(at.join("c"), "harmless\n").unwrap();
     git(at, &["commit", "-q", "-a", "--amend", "-m", "amended"]);
     let lost = git(at, &["rev-parse", "HEAD@{1}"]);
+    git(at, &["checkout", "-q", "-b", "private"]);
+    commit(at, "d", "nobody saw it");
+    let private = git(at, &["rev-parse", "HEAD"]);
+    git(at, &["checkout", "-q", "feature/x"]);
     let job = Job::of(at);
     assert_eq!(
         job.git("config remote.origin.url"),
@@ -279,7 +283,12 @@ fn nothing_of_the_users_own_goes_along() {
         );
     }
     let objects = job.git("cat-file --batch-all-objects --batch-check");
-    assert!(!objects.contains(&lost), "an unreachable commit went along");
+    for object in [lost, private] {
+        assert!(
+            !objects.contains(&object),
+            "it was not for others: {object}"
+        );
+    }
 }
 
 #[test]

@@ -90,16 +90,25 @@ pub(crate) fn children(pid: Pid) -> Vec<Pid> {
 }
 
 fn processes(which: &[&str]) -> Vec<Seen> {
-    let output = Command::new("/bin/ps")
+    let child = Command::new("/bin/ps")
         .args(which)
         .args(["-o", "pid=,ppid=,state=,lstart=,ucomm="])
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
-        .output();
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(child) = child else {
+        return Vec::new();
+    };
+    // It sees itself, as a child of ours.
+    let itself = Pid::from_child(&child);
+    let output = child.wait_with_output();
     let said = output.map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&said)
         .lines()
         .filter_map(row)
+        .filter(|seen| seen.pid != itself)
         .collect()
 }
 

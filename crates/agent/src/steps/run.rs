@@ -10,7 +10,7 @@ use rustix::fd::AsFd;
 use rustix::process::{Pid, Signal};
 
 use crate::os::Handle;
-use crate::process::{End, Limits, Process, ready};
+use crate::process::{End, Limits, Process, later, ready};
 use crate::shell;
 use crate::steps::Ended;
 use crate::task::{Output, Task};
@@ -36,7 +36,7 @@ pub(crate) fn run(task: &Task, step: &RunStep, output: &mut Output<'_>) -> Ended
 
 /// Waits, but neither through a cancel nor past the end of the job's time.
 fn pause(task: &Task, time: Duration) -> Option<Ended> {
-    let until = Instant::now() + time;
+    let until = later(time);
     loop {
         if let Some(ended) = task.over() {
             return Some(ended);

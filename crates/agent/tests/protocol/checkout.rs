@@ -6,7 +6,7 @@ use capstan_model::wire::{AgentMessage, Fetch, Frame, RunnerMessage};
 
 use super::harness::{Agent, checkout, run, task};
 
-fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+pub fn archive(files: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, text) in files {
         let mut header = tar::Header::new_gnu();
@@ -20,7 +20,7 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// Waits until it asks for the sources; returns the number of the transfer.
-fn asked(agent: &mut Agent) -> u32 {
+pub fn asked(agent: &mut Agent) -> u32 {
     loop {
         match agent.next().unwrap() {
             Frame::Agent(AgentMessage::Fetch {
@@ -33,7 +33,7 @@ fn asked(agent: &mut Agent) -> u32 {
     }
 }
 
-fn answer(agent: &mut Agent, transfer: u32, bytes: &[u8], part: usize, error: Option<&str>) {
+pub fn answer(agent: &mut Agent, transfer: u32, bytes: &[u8], part: usize, error: Option<&str>) {
     for (number, part_bytes) in bytes.chunks(part).enumerate() {
         agent.send_frame(&Frame::Blob {
             transfer,

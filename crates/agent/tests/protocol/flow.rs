@@ -112,6 +112,19 @@ fn a_broken_stream_ends_it_cleanly_and_says_how() {
 }
 
 #[test]
+fn a_runner_that_never_stops_talking_fills_no_memory() {
+    let mut agent = Agent::with_steps(vec![run("sleep 999 & echo ready; wait")]);
+    agent.wait_for("ready");
+    for _ in 0..100 {
+        agent.send(RunnerMessage::Welcome { proto: 1 });
+    }
+    let (status, said) = agent.ended();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("more messages than a task has"), "{said}");
+    agent.must_leave_nothing();
+}
+
+#[test]
 fn noise_never_makes_it_hang_or_crash() {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = move || {

@@ -104,6 +104,17 @@ impl Agent {
         Self::of(child, place)
     }
 
+    /// One that is to run steps as this user, in a place that others may enter.
+    pub fn start_for_user(user: &str) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_capstan-agent"));
+        Self::environment(&mut command, &place).env("CAPSTAN_STEP_USER", user);
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(place.path(), open).unwrap();
+        let child = command.spawn().unwrap();
+        Self::of(child, place)
+    }
+
     /// One that was started by a command of the test's own, in this place.
     pub fn of(mut child: Child, place: TempDir) -> Self {
         let mut stdout = child.stdout.take().unwrap();

@@ -13,3 +13,4 @@ mod greeting;
 mod harness;
 mod jobcli;
 mod steps;
+mod user;

@@ -162,6 +162,15 @@ fn the_end_of_the_jobs_time_ends_everything() {
 }
 
 #[test]
+fn limits_may_be_of_any_length() {
+    let mut spec = task(vec![run_with("sleep 0.1; echo patient", |step| {
+        step.no_output_timeout_ms = Some(u64::MAX);
+    })]);
+    spec.max_run_time_ms = u64::MAX;
+    check_task(spec, "1| patient\n1 success 0\nsuccess");
+}
+
+#[test]
 fn a_job_halts_well_unless_its_step_fails() {
     for halt in [
         "circleci-agent step halt",

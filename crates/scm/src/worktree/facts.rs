@@ -248,7 +248,17 @@ pub(super) fn without_credentials(url: &str) -> String {
             let host = authority.rsplit('@').next().unwrap_or(authority);
             format!("{scheme}://{host}/{path}")
         }
-        _ => url.to_owned(),
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            match authority.rsplit_once('@') {
+                Some((login, host)) => {
+                    let user = login.split(':').next().unwrap_or_default();
+                    format!("{scheme}://{user}@{host}/{path}")
+                }
+                None => url.to_owned(),
+            }
+        }
+        None => url.to_owned(),
     }
 }
 

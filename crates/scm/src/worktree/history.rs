@@ -1,13 +1,15 @@
 //! The `.git` directory of a job: enough to ask for history, nothing of the user's own.
 //!
-//! A job gets commits that branches, tags and remote branches lead to, as one pack, with references and an
-//! index of its own. It gets no hooks, no configuration, no credentials, and nothing it could use to write
-//! to the repository it came from. Its files are unlinked as soon as they are open, so that nothing is left
-//! however the run ends.
+//! A job gets what a clone would have: commits that its own branch, the main one, tags and remote branches
+//! lead to, as one pack, with references and an index of its own. It gets no hooks, no configuration, no
+//! credentials, and nothing it could use to write to the repository it came from. Its files are unlinked
+//! as soon as they are open, so that nothing is left however the run ends.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -97,15 +99,15 @@ impl Scratch {
             let path = base.join(format!("capstan-git-{}-{number}", std::process::id()));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => {
+                Err(error) => {
+                    let base = base.display();
+                    let why = format!("cannot make a directory in {base}: {error}");
+                    return Err(io::Error::other(why));
+                }
+                Ok(()) => {
                     let scratch = Self(path);
-                    return made
-                        .and_then(|()| fs::create_dir_all(scratch.packs()))
-                        .map(|()| scratch)
-                        .map_err(|error| {
-                            let base = base.display();
-                            io::Error::other(format!("cannot make a directory in {base}: {error}"))
-                        });
+                    fs::create_dir_all(scratch.packs())?;
+                    return Ok(scratch);
                 }
             }
         }
@@ -122,16 +124,22 @@ impl Scratch {
 
     /// A call that reads the repository's objects and writes here.
     fn git(&self, root: &Path, files: &RepositoryFiles) -> Command {
-        let objects = files.objects();
         // In a list of directories, so that a colon in the path needs quotes.
-        let quoted = objects
-            .to_string_lossy()
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"");
+        let mut quoted = vec![b'"'];
+        for byte in files.objects().as_os_str().as_bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                quoted.push(b'\\');
+            }
+            quoted.push(*byte);
+        }
+        quoted.push(b'"');
         let mut command = git::command(root);
         command
             .env("GIT_OBJECT_DIRECTORY", self.0.join("objects"))
-            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", format!("\"{quoted}\""));
+            .env(
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+                OsString::from_vec(quoted),
+            );
         command
     }
 }
@@ -150,7 +158,12 @@ fn held(name: PathBuf, path: &Path) -> io::Result<(PathBuf, File, u64)> {
 
 /// Name → object. Those of the job's own branch and tag are at its commit, wherever they are here.
 fn references(files: &RepositoryFiles, wanted: &Wanted) -> BTreeMap<String, String> {
+    let default = files.default_branch();
+    let shared = ["main", "master"].into_iter().chain(default.as_deref());
+    let shared: Vec<String> = shared.map(|name| format!("refs/heads/{name}")).collect();
     let mut found = files.references();
+    // Other branches of this machine were not shown to anybody yet.
+    found.retain(|name, _| !name.starts_with("refs/heads/") || shared.contains(name));
     if let Some(branch) = wanted.branch.as_deref().filter(|name| is_plain(name)) {
         found.insert(format!("refs/heads/{branch}"), wanted.sha.clone());
     }
