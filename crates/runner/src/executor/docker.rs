@@ -157,9 +157,19 @@ impl DockerExecutor {
         let made = docker
             .create_container(None::<CreateContainerOptions>, body)
             .await;
-        let id = made
-            .map_err(|e| engine_failed("create the container", &e))?
-            .id;
+        let id = match made {
+            Ok(made) => made.id,
+            Err(error) => {
+                network.give_back();
+                return Err(match status(&error) {
+                    // The engine takes offence at something that the config or the image says.
+                    Some(400) => {
+                        PlaceError::Job(format!("the primary container cannot be made: {error}"))
+                    }
+                    _ => engine_failed("create the container", &error),
+                });
+            }
+        };
         let own_entrypoint = spec::runs_own_entrypoint(container, &facts);
         Ok(Box::new(DockerPlace::new(Parts {
             engine: self.engine.clone(),

@@ -22,8 +22,8 @@ pub(super) struct Networks {
     free: Arc<Mutex<Vec<String>>>,
 }
 
-/// A network that one job has to itself. It is free again when this is dropped, so it is held until the
-/// job's container is gone.
+/// A network that one job has to itself until it is given back. One that is dropped is not used again:
+/// its container may still be there.
 pub(super) struct Network {
     name: String,
     free: Arc<Mutex<Vec<String>>>,
@@ -86,16 +86,15 @@ impl Network {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
-}
 
-impl Drop for Network {
-    fn drop(&mut self) {
+    /// The job's container is gone.
+    pub(super) fn give_back(self) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         // The last one is taken first, and the bridge is the quickest.
         if self.name == BRIDGE {
-            free.push(std::mem::take(&mut self.name));
+            free.push(self.name);
         } else {
-            free.insert(0, std::mem::take(&mut self.name));
+            free.insert(0, self.name);
         }
     }
 }

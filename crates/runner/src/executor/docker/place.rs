@@ -217,7 +217,7 @@ impl Place for DockerPlace {
             let (docker, id, network) = (parts.engine.docker, parts.id, parts.network);
             let task = tokio::spawn(async move {
                 force_remove(&docker, &id).await;
-                drop(network);
+                network.give_back();
             });
             let mut all = removals.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|removal| !removal.is_finished());
