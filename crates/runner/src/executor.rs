@@ -1,7 +1,11 @@
 //! The places where tasks run. An executor prepares, starts, watches and stops them; what happens
 //! inside is the agent's business.
 
+#[cfg(test)]
+mod contract;
 pub mod docker;
+#[cfg(test)]
+mod fake;
 pub mod host;
 
 use std::pin::Pin;
@@ -89,8 +93,45 @@ pub struct Exit {
     pub code: Option<i32>,
     /// Whether the kernel killed it for want of memory.
     pub out_of_memory: bool,
+    /// Whether the job itself brought this about: the entrypoint that it asked for ended. Then it
+    /// failed; else the machine is at fault.
+    pub by_job: bool,
     /// For people: `agent was killed by signal 9`, `container was removed`.
     pub cause: String,
+}
+
+/// The kernel's own folders are no place for a job. A directory below `~`, or a relative one, is refused
+/// when it would be such a folder for some home. What links lead to, only the place itself knows.
+pub(crate) fn refuse_kernel_folders(working_directory: &str) -> Result<(), PlaceError> {
+    let mut parts = Vec::new();
+    for part in working_directory.split('/') {
+        match part {
+            "" | "." | "~" => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let climbs = working_directory.split('/').any(|part| part == "..");
+    let from_root = working_directory.starts_with('/') || climbs;
+    if from_root && matches!(parts.first(), Some(&("proc" | "sys" | "dev"))) {
+        return Err(PlaceError::Job(format!(
+            "working_directory {working_directory:?} leads into /proc, /sys or /dev; these are the \
+             kernel's, choose another"
+        )));
+    }
+    Ok(())
+}
+
+impl Exit {
+    /// An end of which only the cause is known.
+    pub(crate) fn unknown(cause: impl Into<String>) -> Self {
+        Self {
+            code: None,
+            out_of_memory: false,
+            by_job: false,
+            cause: cause.into(),
+        }
+    }
 }
 
 /// Why there is no place.
@@ -103,4 +144,39 @@ pub enum PlaceError {
     /// The machine is at fault: no engine, disk full. The job ends `infrastructure_fail`.
     #[error("{0}")]
     Infrastructure(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refuse_kernel_folders;
+
+    #[test]
+    fn folders_of_the_kernel_are_refused_however_they_are_written() {
+        for fine in [
+            "~/project",
+            "project",
+            "/process",
+            "/home/dev",
+            "~/dev",
+            "dev",
+            "~/../work",
+            "/srv/../home/x",
+            "/a/proc",
+        ] {
+            assert!(refuse_kernel_folders(fine).is_ok(), "{fine}");
+        }
+        for folder in [
+            "/proc",
+            "/proc/self/cwd",
+            "//sys",
+            "/./dev/shm",
+            "/a/../dev",
+            "/../proc",
+            "~/../../proc/1",
+            "../dev",
+            "~/x/../../sys",
+        ] {
+            assert!(refuse_kernel_folders(folder).is_err(), "{folder}");
+        }
+    }
 }

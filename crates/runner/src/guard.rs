@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::executor::docker;
@@ -15,11 +16,13 @@ const LATECOMERS: Duration = Duration::from_millis(1500);
 /// After this the engine is not going to obey any more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A guard at work. Dropping it says goodbye.
+/// A guard at work. Dropping it after [`Guard::all_removed`] sends it home; dropping it before leaves the
+/// rest to it.
 #[derive(Debug)]
 pub struct Guard {
     stdin: Option<ChildStdin>,
     child: Child,
+    done: AtomicBool,
 }
 
 impl Guard {
@@ -40,17 +43,27 @@ impl Guard {
         Ok(Self {
             stdin: child.stdin.take(),
             child,
+            done: AtomicBool::new(false),
         })
+    }
+
+    /// Nothing is left for the guard to do.
+    pub fn all_removed(&self) {
+        self.done.store(true, Ordering::Release);
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(mut stdin) = self.stdin.take() {
+        let Some(mut stdin) = self.stdin.take() else {
+            return;
+        };
+        if self.done.load(Ordering::Acquire) {
             // A guard that is gone needs no goodbye.
             let _ = stdin.write_all(&[GOODBYE]);
+            drop(stdin);
+            let _ = self.child.wait();
         }
-        let _ = self.child.wait();
     }
 }
 

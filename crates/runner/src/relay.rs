@@ -626,6 +626,7 @@ fn canceled(wish: Wish) -> End {
 async fn lost(place: &mut Option<Box<dyn Place>>) -> TaskOutcome {
     let cause = match place {
         Some(place) => match tokio::time::timeout(CAUSE, place.watch()).await {
+            Ok(exit) if exit.by_job => return TaskOutcome::Failed,
             Ok(exit) if exit.out_of_memory => format!("{}: out of memory", exit.cause),
             Ok(exit) => exit.cause,
             Err(_) => String::from("the agent closed its stream"),

@@ -1,34 +1,41 @@
 //! Runs each job in a container of a Docker-compatible engine, with the agent as its first process.
 
+mod agent_volume;
+mod attach;
 mod engine;
+mod image;
+mod network;
 mod place;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bollard::Docker;
-use bollard::auth::DockerCredentials;
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    CreateContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
 };
-use capstan_model::plan::{self, Container};
-use capstan_model::wire::PinnedImage;
+use capstan_model::plan;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::{Executor, Place, PlaceError, PlaceRequest, SpinUpLog};
 use crate::guard::Guard;
 pub use engine::DockerUnavailable;
-use place::DockerPlace;
-use spec::{AGENT_MOUNT, ImageFacts, container_spec};
+use engine::{Engine, Host};
+use network::Networks;
+use place::{DockerPlace, Parts, Vigil};
+use spec::{Surroundings, container_spec};
 
 /// Label of everything a run makes; its value is the run.
 pub const RUN_LABEL: &str = "capstan.run";
+/// After this, what is still to be removed is left to the guard.
+const SWEEP: Duration = Duration::from_secs(20);
 
 /// What the executor is told.
 #[derive(Clone, Debug)]
@@ -43,14 +50,18 @@ pub struct DockerSettings {
 
 /// Makes containers.
 pub struct DockerExecutor {
-    docker: Docker,
+    engine: Engine,
     settings: DockerSettings,
     machine: (u32, u64),
+    networks: Networks,
+    /// Given to every container; empty where the engine's own can be reached.
+    name_servers: Vec<String>,
     /// The volume with the agent, once it is known to be complete.
     volume: tokio::sync::Mutex<Option<String>>,
     removals: Removals,
+    vigil: Vigil,
     /// Removes this run's containers if this process is killed.
-    _guard: Guard,
+    guard: Guard,
 }
 
 /// Removals under way, for [`Executor::sweep`] to wait for.
@@ -59,11 +70,16 @@ type Removals = Arc<Mutex<Vec<JoinHandle<()>>>>;
 impl DockerExecutor {
     /// Finds an engine and asks it for its version and size.
     pub async fn connect(settings: DockerSettings) -> Result<Self, DockerUnavailable> {
-        let docker = engine::find().await?;
-        let info = docker
-            .info()
-            .await
-            .map_err(|e| DockerUnavailable(e.to_string()))?;
+        let engine = engine::find().await?;
+        Self::on(engine, settings).await
+    }
+
+    async fn on(engine: Engine, settings: DockerSettings) -> Result<Self, DockerUnavailable> {
+        let (info, networks) = tokio::join!(
+            engine.docker.info(),
+            Networks::of(&engine.docker, &settings.run)
+        );
+        let info = info.map_err(|e| DockerUnavailable(e.to_string()))?;
         let cpus = info.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         let memory = info
             .mem_total
@@ -72,102 +88,22 @@ impl DockerExecutor {
         let guard = Guard::start(&settings.run).map_err(|e| {
             DockerUnavailable(format!("the guard of this run cannot be started: {e}"))
         })?;
+        let name_servers = match &engine.host {
+            Host::Unix(_) => network::name_servers_instead(&resolvers()),
+            // Nobody here knows what that machine asks.
+            Host::Tcp(_) => Vec::new(),
+        };
         Ok(Self {
-            docker,
+            engine,
             settings,
-            _guard: guard,
+            guard,
             machine: (cpus, memory),
+            networks,
+            name_servers,
             volume: tokio::sync::Mutex::new(None),
             removals: Removals::default(),
+            vigil: Vigil::default(),
         })
-    }
-
-    /// The image's facts, pulling it where the engine does not have it.
-    async fn image(
-        &self,
-        container: &Container,
-        log: &SpinUpLog,
-    ) -> Result<(PinnedImage, ImageFacts), PlaceError> {
-        let name = container.image.as_str();
-        let image = match self.docker.inspect_image(name).await {
-            Ok(image) => image,
-            Err(error) if status(&error) == Some(404) => {
-                self.pull(container, log).await?;
-                self.docker
-                    .inspect_image(name)
-                    .await
-                    .map_err(|e| engine_failed("inspect", &e))?
-            }
-            Err(error) if status(&error) == Some(400) => {
-                return Err(PlaceError::Job(format!(
-                    "image {name:?} is not a valid image reference: {error}"
-                )));
-            }
-            Err(error) => return Err(engine_failed("inspect the image", &error)),
-        };
-        let config = image.config.unwrap_or_default();
-        let id = image.id.unwrap_or_default();
-        let digest = image
-            .repo_digests
-            .and_then(|all| all.into_iter().next())
-            .unwrap_or_else(|| id.clone());
-        log.line(format!("Using image {name} ({digest})"));
-        let preserve = config
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get("com.circleci.preserve-entrypoint"))
-            .is_some_and(|value| value == "true");
-        let facts = ImageFacts {
-            id,
-            user: config.user.unwrap_or_default(),
-            preserve,
-        };
-        Ok((
-            PinnedImage {
-                reference: name.to_owned(),
-                digest,
-            },
-            facts,
-        ))
-    }
-
-    async fn pull(&self, container: &Container, log: &SpinUpLog) -> Result<(), PlaceError> {
-        let name = container.image.as_str();
-        log.line(format!("Pulling image {name}"));
-        let last = name.rsplit('/').next().unwrap_or(name);
-        let options = CreateImageOptionsBuilder::default().from_image(name);
-        // Without a tag the engine would pull every tag there is.
-        let options = if last.contains([':', '@']) {
-            options
-        } else {
-            options.tag("latest")
-        };
-        let credentials = container.auth.as_ref().map(|auth| DockerCredentials {
-            username: Some(auth.username.clone()),
-            password: Some(auth.password.clone()),
-            ..Default::default()
-        });
-        let mut progress = self
-            .docker
-            .create_image(Some(options.build()), None, credentials);
-        while let Some(event) = progress.next().await {
-            let event = event.map_err(|error| {
-                PlaceError::Job(format!(
-                    "cannot pull image {name}: {error}. Check the name and tag, `auth` of the image \
-                     if it is private, and that the engine can reach the registry; or make the image \
-                     available with `docker pull` or `docker build -t {name}`."
-                ))
-            })?;
-            // Progress bars are left out: they would be thousands of lines.
-            if let Some(status) = event.status.filter(|_| event.progress_detail.is_none()) {
-                log.line(
-                    event
-                        .id
-                        .map_or_else(|| status.clone(), |id| format!("{id}: {status}")),
-                );
-            }
-        }
-        Ok(())
     }
 
     /// The volume that holds the agent, filled at its first use on this engine.
@@ -176,97 +112,9 @@ impl DockerExecutor {
         if let Some(name) = known.as_ref() {
             return Ok(name.clone());
         }
-        let path = &self.settings.agent;
-        let bytes = tokio::fs::read(path).await.map_err(|error| {
-            PlaceError::Infrastructure(format!("cannot read the agent {}: {error}", path.display()))
-        })?;
-        let digest = hex::encode(Sha256::digest(&bytes));
-        let name = format!("capstan-agent-{}", digest.get(..12).unwrap_or(&digest));
-        // A second volume says that the first is complete: a crash while filling leaves no marker, and
-        // the next run fills it again with the same bytes.
-        let marker = format!("{name}-complete");
-        let (filled, marked) = tokio::join!(
-            self.docker.inspect_volume(&name),
-            self.docker.inspect_volume(&marker)
-        );
-        let ours = |volume: bollard::models::Volume| volume.labels.contains_key("capstan.agent");
-        if !(filled.is_ok_and(ours) && marked.is_ok()) {
-            // A marker without its volume would vouch for one that is filled halfway.
-            let _ = self
-                .docker
-                .remove_volume(
-                    &marker,
-                    None::<bollard::query_parameters::RemoveVolumeOptions>,
-                )
-                .await;
-            self.fill(&name, &digest, image, bytes).await?;
-            self.create_volume(&marker, &digest).await?;
-        }
+        let name = agent_volume::ensure(&self.engine.docker, &self.settings, image).await?;
         *known = Some(name.clone());
         Ok(name)
-    }
-
-    async fn create_volume(&self, name: &str, digest: &str) -> Result<(), PlaceError> {
-        let request = VolumeCreateRequest {
-            name: Some(name.to_owned()),
-            labels: Some([("capstan.agent".to_owned(), digest.to_owned())].into()),
-            ..Default::default()
-        };
-        let made = self.docker.create_volume(request).await;
-        made.map(drop)
-            .map_err(|e| engine_failed("create the agent's volume", &e))
-    }
-
-    /// Uploads through a container that is created and never started.
-    async fn fill(
-        &self,
-        name: &str,
-        digest: &str,
-        image: &str,
-        agent: Vec<u8>,
-    ) -> Result<(), PlaceError> {
-        self.create_volume(name, digest).await?;
-        let pack = || -> std::io::Result<Vec<u8>> {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(agent.len() as u64);
-            header.set_mode(0o755);
-            header.set_cksum();
-            let mut archive = tar::Builder::new(Vec::with_capacity(agent.len() + 2048));
-            archive.append_data(&mut header, "capstan-agent", agent.as_slice())?;
-            archive.into_inner()
-        };
-        let archive = pack()
-            .map_err(|e| PlaceError::Infrastructure(format!("cannot pack the agent: {e}")))?;
-        let helper = ContainerCreateBody {
-            image: Some(image.to_owned()),
-            entrypoint: Some(vec![format!("{AGENT_MOUNT}/capstan-agent")]),
-            labels: Some([(RUN_LABEL.to_owned(), self.settings.run.clone())].into()),
-            host_config: Some(HostConfig {
-                network_mode: Some("none".to_owned()),
-                mounts: Some(vec![Mount {
-                    target: Some(AGENT_MOUNT.to_owned()),
-                    source: Some(name.to_owned()),
-                    typ: Some(MountType::VOLUME),
-                    ..Default::default()
-                }]),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let made = self
-            .docker
-            .create_container(None::<CreateContainerOptions>, helper)
-            .await;
-        let id = made
-            .map_err(|e| engine_failed("create the agent's helper", &e))?
-            .id;
-        let to = UploadToContainerOptionsBuilder::default()
-            .path(AGENT_MOUNT)
-            .build();
-        let body = bollard::body_full(archive.into());
-        let uploaded = self.docker.upload_to_container(&id, Some(to), body).await;
-        force_remove(&self.docker, &id).await;
-        uploaded.map_err(|e| engine_failed("copy the agent into its volume", &e))
     }
 
     async fn make(
@@ -286,27 +134,76 @@ impl DockerExecutor {
                 containers.len()
             )));
         };
-        spec::check(request, container)?;
-        let (pinned, facts) = self.image(container, log).await?;
+        spec::check(request)?;
+        let docker = &self.engine.docker;
+        let (pinned, facts) = image::ensure(docker, container, log).await?;
         spec::check_image(container, &facts)?;
-        let volume = self.agent_volume(&facts.id).await?;
-        let body = container_spec(
-            request,
-            container,
-            &facts,
-            &self.settings,
-            &volume,
-            self.machine,
-        );
-        let made = self
-            .docker
+        let (volume, network) =
+            tokio::try_join!(self.agent_volume(&facts.id), self.networks.take())?;
+        if let Some(first) = self.name_servers.first() {
+            log.line(format!(
+                "This machine's name server is a link-local address, which jobs cannot reach; names are \
+                 asked of {first} instead"
+            ));
+        }
+        let around = Surroundings {
+            settings: &self.settings,
+            volume: &volume,
+            network: network.name(),
+            machine: self.machine,
+            name_servers: &self.name_servers,
+        };
+        let body = container_spec(request, container, &facts, around);
+        let made = docker
             .create_container(None::<CreateContainerOptions>, body)
             .await;
-        let id = made
-            .map_err(|e| engine_failed("create the container", &e))?
-            .id;
-        let place = DockerPlace::new(self.docker.clone(), id, pinned, Arc::clone(&self.removals));
-        Ok(Box::new(place))
+        let id = match made {
+            Ok(made) => made.id,
+            Err(error) => {
+                network.give_back();
+                return Err(match status(&error) {
+                    // The engine takes offence at something that the config or the image says.
+                    Some(400) => {
+                        PlaceError::Job(format!("the primary container cannot be made: {error}"))
+                    }
+                    _ => engine_failed("create the container", &error),
+                });
+            }
+        };
+        let own_entrypoint = spec::runs_own_entrypoint(container, &facts);
+        Ok(Box::new(DockerPlace::new(Parts {
+            engine: self.engine.clone(),
+            id,
+            image: pinned,
+            network,
+            agent: own_entrypoint.then(|| spec::agent_command(&self.settings)),
+            removals: Arc::clone(&self.removals),
+            vigil: self.vigil,
+        })))
+    }
+
+    async fn remove_everything(&self) -> Result<(), PlaceError> {
+        let pending = {
+            let mut all = self.removals.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *all)
+        };
+        for removal in pending {
+            // What a removal left behind is found by its label below.
+            let _ = removal.await;
+        }
+        remove_labelled(&self.engine.docker, &self.settings.run).await
+    }
+}
+
+/// What this machine asks for names; the engine copies it into containers.
+fn resolvers() -> String {
+    // With systemd's stub in the usual place, engines take what stands behind it.
+    let stub = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let behind = "/run/systemd/resolve/resolv.conf";
+    if stub.contains("127.0.0.53") {
+        std::fs::read_to_string(behind).unwrap_or(stub)
+    } else {
+        stub
     }
 }
 
@@ -325,28 +222,30 @@ impl Executor for DockerExecutor {
 
     fn sweep(&self) -> BoxFuture<'_, Result<(), PlaceError>> {
         Box::pin(async move {
-            let pending = match self.removals.lock() {
-                Ok(mut all) => std::mem::take(&mut *all),
-                Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),
-            };
-            for removal in pending {
-                // What a removal left behind is found by its label below.
-                let _ = removal.await;
+            match tokio::time::timeout(SWEEP, self.remove_everything()).await {
+                Ok(removed) => removed?,
+                Err(_) => {
+                    return Err(PlaceError::Infrastructure(format!(
+                        "the container engine did not remove this run's containers within {} seconds",
+                        SWEEP.as_secs()
+                    )));
+                }
             }
-            remove_labelled(&self.docker, &self.settings.run).await
+            self.guard.all_removed();
+            Ok(())
         })
     }
 }
 
-/// Finds the engine and removes every container of a run: the guard's work.
+/// Finds the engine and removes everything of a run: the guard's work.
 pub(crate) async fn remove_run(run: &str) -> Result<(), PlaceError> {
-    let docker = engine::find()
+    let engine = engine::find()
         .await
         .map_err(|e| PlaceError::Infrastructure(e.to_string()))?;
-    remove_labelled(&docker, run).await
+    remove_labelled(&engine.docker, run).await
 }
 
-/// Removes every container of a run, in whatever state.
+/// Removes every container of a run, in whatever state, then its networks and unfinished volumes.
 pub async fn remove_labelled(docker: &Docker, run: &str) -> Result<(), PlaceError> {
     let filters = std::collections::HashMap::from([("label", vec![format!("{RUN_LABEL}={run}")])]);
     let options = ListContainersOptionsBuilder::default()
@@ -358,17 +257,29 @@ pub async fn remove_labelled(docker: &Docker, run: &str) -> Result<(), PlaceErro
     let ids = found.into_iter().filter_map(|container| container.id);
     futures_util::future::join_all(ids.map(|id| async move { force_remove(docker, &id).await }))
         .await;
-    Ok(())
+    let (networks, volumes) = tokio::join!(
+        network::remove_labelled(docker, run),
+        agent_volume::remove_unfinished(docker, run)
+    );
+    networks.and(volumes)
 }
 
-/// Kills and removes; that it is gone already is as good.
+/// Kills and removes, and waits until the container is gone; that it is gone already is as good.
 async fn force_remove(docker: &Docker, id: &str) {
     let options = RemoveContainerOptionsBuilder::default()
         .force(true)
         .v(true)
         .build();
     // A failure here leaves a labelled container that the guard of the run removes.
-    let _ = docker.remove_container(id, Some(options)).await;
+    let removed = docker.remove_container(id, Some(options)).await;
+    if removed.is_err_and(|error| status(&error) == Some(409)) {
+        // The engine is removing it by itself.
+        let options = WaitContainerOptionsBuilder::default()
+            .condition("removed")
+            .build();
+        let mut gone = docker.wait_container(id, Some(options));
+        let _ = tokio::time::timeout(SWEEP, gone.next()).await;
+    }
 }
 
 fn status(error: &bollard::errors::Error) -> Option<u16> {

@@ -1,7 +1,7 @@
 //! Jobs on this machine, as whoever runs Capstan: a fresh directory with a fresh `HOME` for each, and no
 //! other border. The agent ends what the job started; it dies with its stream.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,7 +14,9 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::{AgentStream, Executor, Exit, Place, PlaceError, PlaceRequest, SpinUpLog};
+use super::{
+    AgentStream, Executor, Exit, Place, PlaceError, PlaceRequest, SpinUpLog, refuse_kernel_folders,
+};
 use crate::agent_bin::{self, AgentBinary};
 
 /// What a job on the host keeps of the caller's environment.
@@ -78,6 +80,7 @@ impl Executor for HostExecutor {
             let root = self
                 .base
                 .join(format!("{}.{}", request.task, request.lease_epoch));
+            refuse_links_to_kernel_folders(&root, &request.working_directory)?;
             for folder in ["home", "tmp", "agent"] {
                 std::fs::create_dir_all(root.join(folder)).map_err(|error| {
                     PlaceError::Infrastructure(format!("cannot make {}: {error}", root.display()))
@@ -107,20 +110,42 @@ impl Executor for HostExecutor {
                 // A removal that panicked has left files, which the next line takes.
                 let _ = removal.await;
             }
-            let _ = std::fs::remove_dir_all(&self.base);
-            Ok(())
+            let base = self.base.clone();
+            let swept = tokio::task::spawn_blocking(move || {
+                for place in std::fs::read_dir(&base).into_iter().flatten().flatten() {
+                    // A place that nobody stopped, because its task was lost.
+                    kill_strays(place.path().as_os_str());
+                }
+                remove(&base);
+            });
+            swept.await.map_err(|error| {
+                PlaceError::Infrastructure(format!(
+                    "the places of this run are not removed: {error}"
+                ))
+            })
         })
     }
 }
 
-/// The kernel's own folders are no place for a job (safety rule 49).
-fn refuse_kernel_folders(working_directory: &str) -> Result<(), PlaceError> {
-    let inside = |folder: &str| Path::new(working_directory).starts_with(folder);
-    if ["/proc", "/sys", "/dev"].into_iter().any(inside) {
-        let why = format!("working_directory {working_directory} is one of the kernel's folders");
-        return Err(PlaceError::Job(why));
+/// The same question for what links on this machine lead to.
+fn refuse_links_to_kernel_folders(root: &Path, working_directory: &str) -> Result<(), PlaceError> {
+    let below_home = working_directory
+        .strip_prefix('~')
+        .unwrap_or(working_directory)
+        .trim_start_matches('/');
+    let directory = if working_directory.starts_with('/') {
+        PathBuf::from(working_directory)
+    } else {
+        root.join("home").join(below_home)
+    };
+    // What does not exist yet will be made, and is no link.
+    let existing = directory
+        .ancestors()
+        .find_map(|path| path.canonicalize().ok());
+    match existing.as_deref().and_then(Path::to_str) {
+        Some(real) => refuse_kernel_folders(real),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 struct HostPlace {
@@ -179,23 +204,11 @@ impl Place for HostPlace {
     fn watch(&mut self) -> BoxFuture<'_, Exit> {
         Box::pin(async move {
             let Some(child) = &mut self.child else {
-                let cause = String::from("the agent was never started");
-                return Exit {
-                    code: None,
-                    out_of_memory: false,
-                    cause,
-                };
+                return Exit::unknown("the agent was never started");
             };
             match child.wait().await {
                 Ok(status) => exit(status),
-                Err(error) => {
-                    let cause = format!("the agent cannot be watched: {error}");
-                    Exit {
-                        code: None,
-                        out_of_memory: false,
-                        cause,
-                    }
-                }
+                Err(error) => Exit::unknown(format!("the agent cannot be watched: {error}")),
             }
         })
     }
@@ -232,32 +245,20 @@ impl Place for HostPlace {
 fn exit(status: std::process::ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
-        (Some(code), _) => {
-            let cause = format!("the agent ended with exit code {code}");
-            Exit {
-                code: Some(code),
-                out_of_memory: false,
-                cause,
-            }
-        }
-        (None, Some(signal)) => {
-            let cause = format!("the agent was killed by signal {signal}");
-            Exit {
-                code: Some(128 + signal),
-                out_of_memory: false,
-                cause,
-            }
-        }
-        (None, None) => Exit {
-            code: None,
-            out_of_memory: false,
-            cause: format!("the agent ended: {status}"),
+        (Some(code), _) => Exit {
+            code: Some(code),
+            ..Exit::unknown(format!("the agent ended with exit code {code}"))
         },
+        (None, Some(signal)) => Exit {
+            code: Some(128 + signal),
+            ..Exit::unknown(format!("the agent was killed by signal {signal}"))
+        },
+        (None, None) => Exit::unknown(format!("the agent ended: {status}")),
     }
 }
 
 /// Ends processes that carry the place's cookie. There are none unless the agent itself was killed.
-fn kill_strays(cookie: &OsString) {
+fn kill_strays(cookie: &OsStr) {
     let deadline = Instant::now() + Duration::from_secs(3);
     loop {
         let strays = crate::strays::with_cookie(cookie);
@@ -289,3 +290,6 @@ fn remove(root: &Path) {
     // What cannot be removed even so belongs to somebody else.
     let _ = std::fs::remove_dir_all(root);
 }
+
+#[cfg(test)]
+mod tests;

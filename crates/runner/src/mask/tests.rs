@@ -82,6 +82,11 @@ fn other_output_is_the_same_and_not_delayed() {
     let mut out = Vec::new();
     stream.push(b"Proceed? [y/n] ", &mut out);
     assert_eq!(out, b"Proceed? [y/n] ");
+    for whole in [&b"50 of 60 \r"[..], b"\x1b[1mready \x1b[0m", b"\r\x08"] {
+        out.clear();
+        stream.push(whole, &mut out);
+        assert_eq!(out, whole);
+    }
     let mut random = Random(42);
     let text: Vec<u8> = (0..20_000)
         .map(|_| b"hunte\r\n\x1b[m\x08 x"[random.below(13)])

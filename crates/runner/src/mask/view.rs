@@ -15,6 +15,8 @@ pub(super) struct View<'a> {
     left_out: Vec<Range<usize>>,
     /// Where each piece that was not left out begins: in the view, and in the raw bytes.
     pieces: Vec<(usize, usize)>,
+    /// Where the raw bytes end, or an unfinished escape at their end begins.
+    complete: usize,
 }
 
 impl<'a> View<'a> {
@@ -22,18 +24,22 @@ impl<'a> View<'a> {
     /// is left out as well.
     pub(super) fn without_escapes(raw: &'a [u8]) -> Self {
         let mut left_out: Vec<Range<usize>> = Vec::new();
+        let mut complete = raw.len();
         let mut at = 0;
         while let Some(ahead) = next_escape(raw.get(at..).unwrap_or_default()) {
             let start = at + ahead;
             let rest = raw.get(start..).unwrap_or_default();
             let length = match rest.first() {
-                Some(0x1b) => escape_length(rest).unwrap_or(rest.len()),
+                Some(0x1b) => escape_length(rest).unwrap_or_else(|| {
+                    complete = start;
+                    rest.len()
+                }),
                 _ => 1,
             };
             at = start + length;
             left_out.push(start..at);
         }
-        Self::leaving_out(raw, left_out)
+        Self::leaving_out(raw, left_out, complete)
     }
 
     /// The same without the line ends inside of wrapped text; `None` when there are none. `before` is
@@ -47,16 +53,17 @@ impl<'a> View<'a> {
         let mut left_out = self.left_out.clone();
         left_out.extend(ends.map(|at| at..at + 1));
         left_out.sort_unstable_by_key(|range| range.start);
-        Some(Self::leaving_out(self.raw, left_out))
+        Some(Self::leaving_out(self.raw, left_out, self.complete))
     }
 
-    fn leaving_out(raw: &'a [u8], left_out: Vec<Range<usize>>) -> Self {
+    fn leaving_out(raw: &'a [u8], left_out: Vec<Range<usize>>, complete: usize) -> Self {
         if left_out.is_empty() {
             return Self {
                 bytes: Cow::Borrowed(raw),
                 raw,
                 left_out,
                 pieces: vec![(0, 0)],
+                complete,
             };
         }
         let mut bytes = Vec::with_capacity(raw.len());
@@ -75,6 +82,7 @@ impl<'a> View<'a> {
             raw,
             left_out,
             pieces,
+            complete,
         }
     }
 
@@ -83,9 +91,12 @@ impl<'a> View<'a> {
         self.left_out.is_empty()
     }
 
-    /// Where a byte of the view stands in the raw bytes. The end of the view is where the raw bytes end,
-    /// or what is left out at their end begins.
+    /// Where a byte of the view stands in the raw bytes. The end of the view is where they end, or an
+    /// unfinished escape at their end begins.
     pub(super) fn raw(&self, at: usize) -> usize {
+        if at >= self.bytes.len() {
+            return self.complete;
+        }
         let after = self.pieces.partition_point(|piece| piece.0 <= at);
         match after.checked_sub(1).and_then(|last| self.pieces.get(last)) {
             Some((view, raw)) => raw + (at - view),
