@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +23,8 @@ pub(crate) struct Link {
     cancel: Mutex<Option<u64>>,
     /// A pipe that becomes readable when the runner wants a cancel.
     wake: (OwnedFd, OwnedFd),
+    /// The end was told: a goodbye is in order.
+    finished: AtomicBool,
 }
 
 #[derive(Default)]
@@ -67,6 +70,7 @@ pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, I
         transfers: Mutex::default(),
         cancel: Mutex::new(None),
         wake: (read, write),
+        finished: AtomicBool::new(false),
     });
     let (sender, inbox) = channel();
     let reader = Arc::clone(&link);
@@ -85,6 +89,9 @@ pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, I
 impl Link {
     /// Sends a message. A stream that is gone is noticed by the reading thread, which ends the program.
     pub(crate) fn send(&self, message: AgentMessage) {
+        if matches!(message, AgentMessage::Finished { .. }) {
+            self.finished.store(true, Ordering::SeqCst);
+        }
         self.write(&Frame::Agent(message));
     }
 
@@ -157,7 +164,7 @@ impl Link {
             while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
                 let last = frame == Frame::Runner(RunnerMessage::Goodbye);
                 self.take(frame, inbox);
-                if last {
+                if last && self.finished.load(Ordering::SeqCst) {
                     // The stream ends right behind it, which is no loss any more.
                     return Ok(End::Dismissed);
                 }
