@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub(crate) struct Link {
     cancel: OnceLock<Instant>,
     /// A pipe that becomes readable when the runner wants a cancel.
     wake: (OwnedFd, OwnedFd),
+    /// The end was told: a goodbye is in order.
+    finished: AtomicBool,
 }
 
 #[derive(Default)]
@@ -81,6 +84,7 @@ pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, I
         transfers: Mutex::default(),
         cancel: OnceLock::new(),
         wake: (read, write),
+        finished: AtomicBool::new(false),
     });
     let (sender, inbox) = sync_channel(INBOX);
     let reader = Arc::clone(&link);
@@ -101,6 +105,9 @@ pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, I
 impl Link {
     /// Sends a message. A stream that is gone is noticed by the reading thread, which ends the program.
     pub(crate) fn send(&self, message: AgentMessage) {
+        if matches!(message, AgentMessage::Finished { .. }) {
+            self.finished.store(true, Ordering::SeqCst);
+        }
         self.write(&Frame::Agent(message));
     }
 
@@ -220,7 +227,7 @@ impl Link {
             while let Some(frame) = frames.next_frame().map_err(io::Error::other)? {
                 let last = frame == Frame::Runner(RunnerMessage::Goodbye);
                 self.take(frame, inbox)?;
-                if last {
+                if last && self.finished.load(Ordering::SeqCst) {
                     // The stream ends right behind it, which is no loss any more.
                     return Ok(End::Dismissed);
                 }

@@ -97,6 +97,10 @@ impl<'a> Output<'a> {
 pub(crate) fn main() -> ExitCode {
     // The terminal of whoever runs Capstan is none of the job's business.
     os::leave_terminal();
+    if let Some(place) = std::env::var_os("CAPSTAN_PLACE") {
+        // Steps name their own directory; this one only keeps the agent out of its starter's.
+        let _ = std::env::set_current_dir(place);
+    }
     // Neither is needed for a job to run well; without them it is only less well guarded.
     let _ = capstan_sys::become_subreaper();
     let _ = capstan_sys::set_non_dumpable();

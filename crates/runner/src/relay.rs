@@ -58,16 +58,21 @@ const TEXT_MAX: usize = 4 << 10;
 
 /// What is left of a task when the server knows its end: an agent to be dismissed and a place to be
 /// freed.
+#[derive(Default)]
 pub(crate) struct Leavings {
     line: Option<Line>,
     place: Option<Box<dyn Place>>,
+    /// The agent said itself that everything ended.
+    finished: bool,
 }
 
 impl Leavings {
     /// Frees the place.
     pub(crate) async fn clear(self) {
-        if let Some(line) = self.line {
-            line.goodbye(GOODBYE).await;
+        match self.line {
+            Some(line) if self.finished => line.goodbye(GOODBYE).await,
+            Some(line) => line.hang_up(GOODBYE).await,
+            None => {}
         }
         if let Some(place) = self.place {
             place.stop().await;
@@ -166,7 +171,7 @@ struct Relay {
     steps: Steps,
     greeted: bool,
     /// The transfer under way, if there is one.
-    transfer: Option<JoinHandle<()>>,
+    transfer: Option<AbortOnDrop>,
     fetches: usize,
     /// The config that the agent is sending, if there is one.
     arriving: Option<Arriving>,
@@ -179,10 +184,7 @@ type End = Option<TaskOutcome>;
 
 impl Relay {
     async fn run(mut self, mut wishes: watch::Receiver<Wish>) -> Leavings {
-        let mut left = Leavings {
-            line: None,
-            place: None,
-        };
+        let mut left = Leavings::default();
         let spun_up = tokio::select! {
             spun_up = self.spin_up(&mut left.place) => spun_up,
             wish = wished(&mut wishes, Wish::Go) => Err(canceled(wish)),
@@ -330,7 +332,10 @@ impl Relay {
                     };
                     frames.push(bytes);
                     match self.take_all(&mut frames, line) {
-                        Ok(Some(outcome)) => return Some(outcome),
+                        Ok(Some(outcome)) => {
+                            left.finished = true;
+                            return Some(outcome);
+                        }
                         Ok(None) => {}
                         Err(why) => {
                             let why = format!("agent broke the protocol: {why}");
@@ -476,7 +481,11 @@ impl Relay {
         if self.fetches > FETCHES_MAX {
             return Err(format!("it fetched more than {FETCHES_MAX} times"));
         }
-        if self.transfer.as_ref().is_some_and(|old| !old.is_finished()) {
+        if self
+            .transfer
+            .as_ref()
+            .is_some_and(|old| !old.0.is_finished())
+        {
             let error = Some(String::from("another transfer is still under way"));
             line.say(RunnerMessage::TransferDone { transfer, error });
             return Ok(());
@@ -484,13 +493,13 @@ impl Relay {
         let Fetch::Source = what;
         let (inner, claimed) = (Arc::clone(&self.inner), self.claimed);
         let parts = line.parts();
-        self.transfer = Some(tokio::spawn(async move {
+        self.transfer = Some(AbortOnDrop(tokio::spawn(async move {
             let error = send_source(&inner, claimed, &parts, transfer).await.err();
             let error = error.map(|error| error.to_string());
             let done = Frame::Runner(RunnerMessage::TransferDone { transfer, error });
             // An agent that is gone needs no word.
             let _ = parts.send(done).await;
-        }));
+        })));
         Ok(())
     }
 

@@ -25,6 +25,8 @@ const LINGER: Duration = Duration::from_millis(20);
 const ENOUGH: usize = 64 << 10;
 /// Output that may wait before there is no more room.
 const WAITING_MAX: usize = 1 << 20;
+/// What output costs beside its bytes, so that many crumbs count for what they are.
+const CRUMB: usize = 256;
 /// Output of one request; the server takes four times as much.
 const REQUEST_MAX: usize = 1 << 20;
 /// Output up to this size rides with the events around it.
@@ -152,7 +154,7 @@ struct Queue {
 #[derive(Default)]
 struct Items {
     waiting: VecDeque<Item>,
-    /// Output among them, in bytes.
+    /// What the output among them costs, in bytes.
     bytes: usize,
     /// What waits has waited long enough, or somebody waits for it.
     due: bool,
@@ -225,10 +227,7 @@ impl Items {
     /// Adds an item; whether the carrier should look at once.
     fn push(&mut self, item: Item) -> bool {
         match item {
-            Item::Output(output) => {
-                self.bytes += output.bytes.len();
-                self.join(output);
-            }
+            Item::Output(output) => self.join(output),
             Item::Flush(done) => {
                 self.due = true;
                 self.waiting.push_back(Item::Flush(done));
@@ -240,6 +239,7 @@ impl Items {
 
     /// Output that goes on where the last ended makes that longer.
     fn join(&mut self, output: Output) {
+        self.bytes += output.bytes.len();
         if let Some(Item::Output(last)) = self.waiting.back_mut()
             && last.step == output.step
             && last.offset + last.bytes.len() as u64 == output.offset
@@ -248,6 +248,7 @@ impl Items {
             last.bytes.extend_from_slice(&output.bytes);
             last.taken = output.taken;
         } else {
+            self.bytes += CRUMB;
             self.waiting.push_back(Item::Output(output));
         }
     }
@@ -282,13 +283,13 @@ impl Items {
                     let length = output.bytes.len();
                     match small(output) {
                         Ok((event, taken)) => {
-                            self.bytes = self.bytes.saturating_sub(length);
+                            self.bytes = self.bytes.saturating_sub(length + CRUMB);
                             size += length;
                             events.push(event);
                             stored.push(taken);
                         }
                         Err(output) if events.is_empty() => {
-                            self.bytes = self.bytes.saturating_sub(length);
+                            self.bytes = self.bytes.saturating_sub(length + CRUMB);
                             return Request::Output(output);
                         }
                         Err(output) => {

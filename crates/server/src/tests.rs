@@ -251,6 +251,8 @@ async fn a_job_goes_from_claim_to_success_and_everything_may_be_said_twice() {
     );
     assert_eq!(value("CIRCLE_SHA1"), None);
     assert_eq!(task.mask, ["s3cret"]);
+    let note = "Warning: the context absent is not given; the job runs without its variables";
+    assert_eq!(task.notes, [note]);
     let (id, epoch) = (task.task, task.lease_epoch);
     assert_eq!(report(&socket, id, epoch + 1, STARTED).await.0, 409);
     for _ in 0..2 {
@@ -274,13 +276,20 @@ async fn a_job_goes_from_claim_to_success_and_everything_may_be_said_twice() {
     )
     .await;
     assert_eq!(gap.0, 409);
+    let short = |offset: u64| {
+        format!(r#"{{"type":"output","step":101,"offset":{offset},"text":"short\n"}}"#)
+    };
+    assert_eq!(report(&socket, id, epoch, &short(7)).await.0, 409);
+    for _ in 0..2 {
+        assert_eq!(report(&socket, id, epoch, &short(6)).await.0, 200);
+    }
     for _ in 0..2 {
         let (code, body) = report(&socket, id, epoch, &format!("{STEP_END},{SUCCESS}")).await;
         assert_eq!(code, 200, "{body}");
     }
     assert_eq!(status(&server, pipeline, jobs[0]).await, JobStatus::Success);
-    assert_eq!(server.output(id, 101, 0, 100).unwrap(), b"hello\n");
-    assert_eq!(server.steps(id).await.unwrap()[0].log_bytes, 6);
+    assert_eq!(server.output(id, 101, 0, 100).unwrap(), b"hello\nshort\n");
+    assert_eq!(server.steps(id).await.unwrap()[0].log_bytes, 12);
     let updates = all(&server, pipeline, 0).await;
     let seqs: Vec<_> = updates.iter().map(|update| update.seq).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());

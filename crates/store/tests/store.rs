@@ -240,6 +240,55 @@ async fn steps_and_updates_are_kept() {
     );
 }
 
+/// Rows share statements of several sizes; the last word about a step counts, also within one batch.
+#[tokio::test]
+async fn telemetry_of_any_length_is_kept_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let pipeline = PipelineId(Uuid::new_v4());
+    let task = TaskId {
+        job: JobId(Uuid::new_v4()),
+        node: 0,
+        attempt: 1,
+    };
+    let step = |step, status| {
+        Telemetry::Step(StepRow {
+            task,
+            step,
+            name: format!("step {step}"),
+            status,
+            exit_code: None,
+            reason: None,
+            started_at_ms: 1,
+            ended_at_ms: None,
+            log_bytes: 0,
+        })
+    };
+    let mut wanted = Vec::new();
+    for count in [1, 3, 4, 21, 85, 130] {
+        let first = wanted.len() as u64 + 1;
+        let mut batch = Vec::new();
+        for n in 0..count {
+            let json = format!("{{\"n\":{n}}}");
+            wanted.push(json.clone());
+            batch.push(Telemetry::Update {
+                pipeline,
+                seq: first + n,
+                json,
+            });
+            let number = u32::try_from(n).unwrap();
+            batch.push(step(number, StepStatus::Running));
+            batch.push(step(number, StepStatus::Success));
+        }
+        store.telemetry(batch).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    assert_eq!(store.updates(pipeline, 0, 1000).await.unwrap(), wanted);
+    let steps = store.steps(task).await.unwrap();
+    assert_eq!(steps.len(), 130);
+    assert!(steps.iter().all(|step| step.status == StepStatus::Success));
+}
+
 #[tokio::test]
 async fn a_directory_in_use_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -161,10 +161,9 @@ impl HostPlace {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&self.agent.program);
-        command
-            .args(&self.agent.args)
-            .env_clear()
-            .current_dir(&self.root);
+        // It goes into its place by itself: a directory set here would make the start a fork, which copies the
+        // tables of all memory of this process.
+        command.args(&self.agent.args).env_clear();
         for name in KEPT {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

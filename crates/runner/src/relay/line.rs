@@ -38,7 +38,7 @@ impl Acks {
 
 type Writer = std::pin::Pin<Box<dyn AsyncWrite + Send>>;
 
-/// The way to an agent. Its input ends when this is dropped.
+/// The way to an agent. Its input ends once this is dropped and what was said before is written.
 pub(super) struct Line {
     urgent: mpsc::UnboundedSender<RunnerMessage>,
     parts: mpsc::Sender<Frame>,
@@ -68,17 +68,24 @@ impl Line {
         self.parts.clone()
     }
 
-    /// Says the last word and ends the agent's input. An agent that does not read it is not waited for:
-    /// its place ends it.
-    pub(super) async fn goodbye(mut self, patience: Duration) {
+    /// Says the last word to an agent that has finished, and ends its input.
+    pub(super) async fn goodbye(self, patience: Duration) {
         self.say(RunnerMessage::Goodbye);
-        let _ = tokio::time::timeout(patience, &mut self.writing).await;
+        self.hang_up(patience).await;
     }
-}
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.writing.abort();
+    /// Ends the agent's input, which ends an agent that has not finished, and all of its job. One that does
+    /// not read is not waited for: its place ends it.
+    pub(super) async fn hang_up(self, patience: Duration) {
+        let Self {
+            urgent,
+            parts,
+            mut writing,
+        } = self;
+        drop((urgent, parts));
+        if tokio::time::timeout(patience, &mut writing).await.is_err() {
+            writing.abort();
+        }
     }
 }
 

@@ -226,6 +226,7 @@ impl Place for Pipe {
             Exit {
                 code: Some(137),
                 out_of_memory: false,
+                by_job: false,
                 cause: format!("the agent was killed over {SECRET}"),
             }
         })
@@ -585,14 +586,15 @@ async fn an_agent_that_breaks_the_protocol_is_not_believed() {
         let mut world = World::with_task();
         let mut agent = world.agent().await;
         agent.greet().await;
-        let agent = script(agent).await;
+        let mut agent = script(agent).await;
         let outcome = world.script.outcome().await;
         let cause = outcome["infrastructure_fail"].as_str().unwrap_or_default();
         assert!(
             cause.starts_with("agent broke the protocol: ") && cause.contains(said),
             "{said}: {outcome}"
         );
-        drop(agent);
+        // It may be at work: nothing but the end of its input ends that.
+        assert_eq!(agent.hear().await, None, "no goodbye");
         world.end().await;
     }
 }
@@ -774,6 +776,16 @@ async fn a_runner_stops_although_the_server_is_away() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     // What is checked is in it: it ends within seconds.
     world.end().await;
+}
+
+#[tokio::test]
+async fn an_agent_at_work_is_not_dismissed_when_the_runner_stops() {
+    let mut world = World::with_task();
+    let mut agent = world.agent().await;
+    agent.greet().await;
+    agent.start(101).await;
+    world.end().await;
+    assert_eq!(agent.hear().await, None, "its input ends without a goodbye");
 }
 
 #[tokio::test]
