@@ -214,14 +214,17 @@ pub enum CancelScope {
 pub enum RerunScope {
     /// Everything.
     FromStart,
-    /// What did not succeed, and what was blocked behind it.
+    /// What did not succeed, and what was blocked behind it. Only of a workflow that is over and did not
+    /// end well: one that succeeded has nothing to run again from, though some of its jobs never ran.
     FromFailed,
     /// These jobs, in whatever state they are.
     Jobs {
         /// Which, by id in the old workflow.
         jobs: Vec<JobId>,
-        /// Whether what follows them runs again too. Otherwise they run alone: requirements count as
-        /// met, and every other job is carried over as it stands, or left out if it never ended.
+        /// Whether what follows them runs again too, when its requirements end as they should. What the
+        /// chosen jobs require and does not run again counts as met. Every other job is carried over as
+        /// it ended, or left out if it never did; what is left out counts as `not_run` for those that
+        /// follow, so that an approval nobody gave is not passed over, in this rerun or in reruns of it.
         with_downstream: bool,
     },
 }

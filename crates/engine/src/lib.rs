@@ -3,7 +3,9 @@
 //! and performed after.
 //!
 //! Read [`event`], then [`job`] and [`task`] (the states and what moves them), then [`graph`] (who waits
-//! for whom), then [`pipeline`] (where `apply` sends an event) and `draft` (how one change settles).
+//! for whom), then [`pipeline`] (where `apply` sends an event) and `draft` (how one change settles);
+//! `plans` is how a pipeline begins and continues, `rerun` how a workflow runs again. `tests/scripts` tells
+//! it all in stories.
 
 pub mod decision;
 mod draft;
