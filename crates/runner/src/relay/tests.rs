@@ -225,9 +225,7 @@ impl Place for Pipe {
         Box::pin(async {
             Exit {
                 code: Some(137),
-                out_of_memory: false,
-                by_job: false,
-                cause: format!("the agent was killed over {SECRET}"),
+                ..Exit::unknown(format!("the agent was killed over {SECRET}"))
             }
         })
     }
