@@ -183,6 +183,58 @@ main/test-22
     assert_eq!(said.stdout, wanted, "\n{}", said.stdout);
 }
 
+/// A matrix of a job of an orb, whose parameter goes through an executor and a command of the orb.
+#[test]
+fn the_chain_of_an_orb_job_in_a_matrix_is_whole() {
+    let config = "version: 2.1
+orbs:
+  tools: acme/tools@1
+workflows:
+  main:
+    jobs:
+      - tools/test:
+          matrix: {parameters: {version: [\"22\", \"23\"]}}
+";
+    let orb = "version: 2.1
+executors:
+  node:
+    parameters: {tag: {type: string}}
+    docker: [{image: \"cimg/node:<< parameters.tag >>\"}]
+commands:
+  greet:
+    parameters: {to: {type: string}}
+    steps:
+      - run: echo hello << parameters.to >>
+jobs:
+  test:
+    parameters: {version: {type: string}}
+    executor: {name: node, tag: << parameters.version >>}
+    steps:
+      - greet: {to: << parameters.version >>}
+";
+    let folder = Folder::with(&[
+        (".circleci/config.yml", config),
+        ("orbs/acme/tools/1.2.3.yml", orb),
+    ]);
+    let said = folder.config(&["explain", "tools/test-22", "--orb-dir", "orbs"], "");
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let wanted = "\
+main/tools/test-22
+  .circleci/config.yml:8:19  by the matrix, with version=22
+  .circleci/config.yml:7:9  by job 'tools/test'
+  .circleci/config.yml:5:3  in workflow 'main'
+  docker: cimg/node:22
+  working_directory: ~/project
+  1. run
+    echo hello 22
+       acme/tools@1.2.3:10:9  written here
+       acme/tools@1.2.3:7:3  in 'greet' of the orb acme/tools@1.2.3
+       acme/tools@1.2.3:16:9  by the call of command 'greet'
+       acme/tools@1.2.3:12:3  in 'test' of the orb acme/tools@1.2.3
+";
+    assert_eq!(said.stdout, wanted, "\n{}", said.stdout);
+}
+
 #[test]
 fn one_step_is_explained_by_number_name_or_command() {
     let folder = Folder::with(&[(".circleci/config.yml", GOOD)]);

@@ -408,7 +408,7 @@ fn what(origin: &Origin) -> String {
         OriginKind::Parameter(name) => format!("as the value of parameter '{name}'"),
         OriginKind::AroundSteps(which) => format!("by the {which} of the workflow's entry"),
         OriginKind::Condition => String::from("by a condition that holds"),
-        OriginKind::Orb { name, reference } => format!("by '{name}' of the orb {reference}"),
+        OriginKind::Orb { name, reference } => format!("in '{name}' of the orb {reference}"),
         OriginKind::Shim(name) => format!("run natively in place of '{name}'"),
     }
 }
