@@ -50,15 +50,27 @@ impl History {
         self.tasks.iter().filter(move |row| row.id.job == job)
     }
 
-    /// The last of each workflow by name, in order.
+    /// The last of each workflow and its reruns, in order.
     pub fn newest_workflows(&self) -> Vec<&WorkflowRow> {
         let is_newest = |row: &&WorkflowRow| {
-            !self
-                .workflows
-                .iter()
-                .any(|other| other.name == row.name && other.ordinal > row.ordinal)
+            let first = self.first_of(row);
+            let mut others = self.workflows.iter();
+            !others.any(|other| self.first_of(other) == first && other.ordinal > row.ordinal)
         };
         self.workflows.iter().filter(is_newest).collect()
+    }
+
+    /// The workflow that this one, through however many reruns, runs again.
+    fn first_of(&self, row: &WorkflowRow) -> WorkflowId {
+        let mut row = row;
+        // A rerun is of an older workflow, so this ends.
+        while let Some(older) = row
+            .rerun_of
+            .and_then(|of| self.workflows.iter().find(|other| other.id == of))
+        {
+            row = older;
+        }
+        row.id
     }
 
     /// Every task of the jobs that `wanted` names, with the label of its job.

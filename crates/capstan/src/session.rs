@@ -205,9 +205,8 @@ impl Session {
     /// The server fails.
     pub async fn follow(mut self, pipeline: PipelineId, view: View) -> Result<Code, Failure> {
         let started = std::time::Instant::now();
-        let plan = self.server.plan(pipeline).map_err(server_failed)?;
         let known = self.server.position(pipeline).map_err(server_failed)?;
-        let board = Board::new(plan, view.only);
+        let board = Board::new(view.only);
         let terminal = Out::new();
         let live_view = terminal.terminal && !self.execution.json;
         let renderer: Box<dyn Renderer + Send> = if self.execution.json {
@@ -382,7 +381,7 @@ impl Watch {
                 continue;
             }
             if update.seq <= self.seen {
-                self.board.apply(update);
+                self.apply(server, update)?;
                 continue;
             }
             match &update.kind {
@@ -399,10 +398,26 @@ impl Watch {
                 }
                 _ => {}
             }
-            self.board.apply(update);
+            self.apply(server, update)?;
             self.renderer.update(update, &self.board);
         }
         self.renderer.tick(&self.board);
+        Ok(())
+    }
+
+    /// Takes a change in; a new workflow comes with its plan.
+    fn apply(&mut self, server: &Server, update: &Update) -> Result<(), Failure> {
+        let new = match &update.kind {
+            UpdateKind::Workflow { workflow, .. } if self.board.workflow(*workflow).is_none() => {
+                Some(*workflow)
+            }
+            _ => None,
+        };
+        self.board.apply(update);
+        if let Some(workflow) = new {
+            let plan = server.plan_of(self.pipeline, workflow);
+            self.board.explain(workflow, plan.map_err(server_failed)?);
+        }
         Ok(())
     }
 
@@ -463,8 +478,7 @@ impl Watch {
     fn code(&self) -> Code {
         let any = |wanted: &[WorkflowStatus]| {
             self.board
-                .workflows
-                .iter()
+                .last_tries()
                 .any(|workflow| wanted.contains(&workflow.status))
         };
         if self.cancels > 0 {

@@ -49,10 +49,10 @@ struct Became {
 }
 
 impl Answer {
-    fn of(verdict: Verdict, history: &History) -> Self {
+    fn of(verdict: Verdict, plan: &capstan_model::Digest, history: &History) -> Self {
         let mut became = Vec::new();
         for workflow in &history.workflows {
-            if workflow.name != verdict.workflow {
+            if workflow.name != verdict.workflow || workflow.plan != *plan {
                 continue;
             }
             let rerun = workflow.rerun_of.is_some();
@@ -93,17 +93,21 @@ pub fn main(args: &WhyArgs) -> Result<Code, Failure> {
 }
 
 async fn why(server: &Server, run: &Run, args: &WhyArgs) -> Result<(), Failure> {
-    let plan = server.plan(run.file.pipeline).map_err(server_failed)?;
-    let Some(plan) = plan else {
+    let plans = server.plans(run.file.pipeline).map_err(server_failed)?;
+    if plans.is_empty() {
         return Err(Failure::config(
             "the config of this run did not compile; nothing was decided",
         ));
-    };
+    }
     let history = History::read(server, run.file.pipeline).await?;
     let mut out = Out::new();
     let mut found = false;
-    for verdict in verdict::all(&plan) {
-        let answer = Answer::of(verdict, &history);
+    let verdicts = plans.iter().flat_map(|(digest, plan)| {
+        let all = verdict::all(plan);
+        all.into_iter().map(move |verdict| (digest, verdict))
+    });
+    for (plan, verdict) in verdicts {
+        let answer = Answer::of(verdict, plan, &history);
         let path = answer.path();
         if let Some(wanted) = &args.job
             && !path.is_some_and(|path| select::approves(wanted, &path))

@@ -266,3 +266,27 @@ fn shared(name: &str) -> Option<PathBuf> {
     }
     found
 }
+
+/// Not dynamic, but of the same kind: a pipeline that gets workflows while it runs.
+#[test]
+fn a_workflow_that_fails_and_runs_again_by_itself_counts_by_its_last_try() {
+    let project = Project::new("", "");
+    project.write(
+        "project/.circleci/config.yml",
+        "version: 2.1
+jobs:
+  flaky: {machine: true, steps: [run: {name: try, command: 'echo x >> $TRIES; test $(wc -l < $TRIES) -ge 3'}]}
+workflows:
+  w: {max_auto_reruns: 3, jobs: [flaky]}
+",
+    );
+    let tries = project.directory.path().join("tries");
+    let tries_is = format!("TRIES={}", tries.display());
+    project.go(&["--env", &tries_is]).says(0, &["w success"]);
+    assert_eq!(fs::read_to_string(&tries).unwrap(), "x\nx\nx\n");
+    fs::remove_file(&tries).unwrap();
+    let config = project.directory.path().join("project/.circleci/config.yml");
+    let once = fs::read_to_string(&config).unwrap().replace("reruns: 3", "reruns: 1");
+    fs::write(&config, once).unwrap();
+    project.go(&["--env", &tries_is]).says(1, &["w failed"]);
+}

@@ -147,6 +147,14 @@ impl Live {
         plans.first().map(|pinned| Arc::clone(&pinned.plan))
     }
 
+    /// All its plans, in the order they came.
+    pub(crate) fn plans(&self) -> Vec<(Digest, Arc<Plan>)> {
+        let plans = lock(&self.plans);
+        let all = plans.iter();
+        all.map(|pinned| (pinned.digest.clone(), Arc::clone(&pinned.plan)))
+            .collect()
+    }
+
     /// The sources that its first plan pinned.
     pub(crate) fn source(&self) -> Option<Digest> {
         let plans = lock(&self.plans);
@@ -298,6 +306,7 @@ impl Inner {
                         workflow: row.id,
                         name: row.name.clone(),
                         status: row.status,
+                        rerun_of: row.rerun_of,
                     };
                     match old {
                         None => updates.push(update),

@@ -218,6 +218,24 @@ impl Server {
         Ok(self.inner.live(pipeline)?.plan())
     }
 
+    /// Every plan of a pipeline: the one it began with, and the one a setup config continued with.
+    pub fn plans(
+        &self,
+        pipeline: PipelineId,
+    ) -> Result<Vec<(capstan_model::Digest, Arc<Plan>)>, ApplyError> {
+        Ok(self.inner.live(pipeline)?.plans())
+    }
+
+    /// The plan that a workflow is of.
+    pub fn plan_of(
+        &self,
+        pipeline: PipelineId,
+        workflow: WorkflowId,
+    ) -> Result<Option<Arc<Plan>>, ApplyError> {
+        let pinned = self.inner.live(pipeline)?.plan_of(workflow);
+        Ok(pinned.map(|pinned| Arc::clone(&pinned.plan)))
+    }
+
     /// The trigger of a pipeline.
     pub fn trigger_of(&self, pipeline: PipelineId) -> Result<Trigger, ApplyError> {
         Ok(self.inner.live(pipeline)?.trigger.clone())

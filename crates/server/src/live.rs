@@ -40,6 +40,9 @@ pub enum UpdateKind {
         name: String,
         /// Its status.
         status: WorkflowStatus,
+        /// The workflow that it runs again, if it is a rerun.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rerun_of: Option<WorkflowId>,
     },
     /// A job was made or changed its status.
     Job {

@@ -322,6 +322,7 @@ impl Told {
                     workflow: row.id,
                     name: row.name,
                     status: row.status,
+                    rerun_of: row.rerun_of,
                 })
             }
             Row::Job(row) => {

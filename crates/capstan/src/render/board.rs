@@ -18,6 +18,10 @@ pub struct WorkflowView {
     pub name: String,
     /// Its status.
     pub status: WorkflowStatus,
+    /// The workflow that it runs again.
+    pub rerun_of: Option<WorkflowId>,
+    /// What is done in it, for the places of steps.
+    pub plan: Option<Arc<Plan>>,
 }
 
 /// A job in a workflow.
@@ -59,8 +63,6 @@ pub struct StepView {
 /// Everything known of a run.
 #[derive(Debug, Default)]
 pub struct Board {
-    /// What is done, for the places of steps.
-    pub plan: Option<Arc<Plan>>,
     /// The pipeline and its number.
     pub pipeline: Option<(PipelineId, u64)>,
     /// Its workflows in order.
@@ -75,9 +77,8 @@ pub struct Board {
 
 impl Board {
     /// A board for all workflows, or for some: a rerun looks at nothing else.
-    pub fn new(plan: Option<Arc<Plan>>, only: Option<Vec<WorkflowId>>) -> Self {
+    pub fn new(only: Option<Vec<WorkflowId>>) -> Self {
         Self {
-            plan,
             only,
             ..Self::default()
         }
@@ -88,15 +89,40 @@ impl Board {
         let Some(only) = &self.only else { return true };
         match &update.kind {
             UpdateKind::Pipeline { .. } => true,
-            UpdateKind::Workflow { workflow, .. } | UpdateKind::Job { workflow, .. } => {
-                only.contains(workflow)
+            UpdateKind::Workflow {
+                workflow, rerun_of, ..
+            } => {
+                let automatic = |of: WorkflowId| self.workflow(of).is_some();
+                only.contains(workflow) || rerun_of.is_some_and(automatic)
             }
+            UpdateKind::Job { workflow, .. } => self.workflow(*workflow).is_some(),
             UpdateKind::TaskStarted { task, .. }
             | UpdateKind::TaskFinished { task, .. }
             | UpdateKind::StepStarted { task, .. }
             | UpdateKind::StepFinished { task, .. }
             | UpdateKind::Output { task, .. } => self.job_of(*task).is_some(),
         }
+    }
+
+    /// A workflow that is looked at.
+    pub fn workflow(&self, id: WorkflowId) -> Option<&WorkflowView> {
+        self.workflows.iter().find(|workflow| workflow.id == id)
+    }
+
+    /// Tells a workflow what is done in it.
+    pub fn explain(&mut self, id: WorkflowId, plan: Option<Arc<Plan>>) {
+        let mut all = self.workflows.iter_mut();
+        if let Some(workflow) = all.find(|workflow| workflow.id == id) {
+            workflow.plan = plan;
+        }
+    }
+
+    /// The workflows that count: of those that ran again by themselves, the last try.
+    pub fn last_tries(&self) -> impl Iterator<Item = &WorkflowView> {
+        self.workflows.iter().filter(|workflow| {
+            let again = |other: &WorkflowView| other.rerun_of == Some(workflow.id);
+            !self.workflows.iter().any(again)
+        })
     }
 
     /// Takes a change in.
@@ -112,6 +138,7 @@ impl Board {
                 workflow,
                 name,
                 status,
+                rerun_of,
             } => {
                 match self
                     .workflows
@@ -123,6 +150,8 @@ impl Board {
                         id: *workflow,
                         name: name.clone(),
                         status: *status,
+                        rerun_of: *rerun_of,
+                        plan: None,
                     }),
                 }
             }
@@ -230,7 +259,8 @@ impl Board {
 
     /// Where a configured step stands in the config.
     pub fn location(&self, task: TaskId, step: u32) -> Option<Location> {
-        let plan = self.plan.as_ref()?;
+        let job = self.job_of(task)?;
+        let plan = self.workflow(job.workflow)?.plan.as_ref()?;
         let origin = plan.origins.get(self.planned_step(task, step)?.origin)?;
         Some(plan.origins.locate(origin.span))
     }
@@ -245,6 +275,7 @@ impl Board {
     fn build_of(&self, job: &JobView) -> Option<&BuildJob> {
         let workflow = self.workflow_name(job.workflow);
         let planned = self
+            .workflow(job.workflow)?
             .plan
             .as_ref()?
             .workflows

@@ -36,7 +36,9 @@ pub async fn choose(
             .map_err(|error| Failure::setup(format!("jobs cannot run on this machine: {error}")))?;
         Ok(Arc::new(executor))
     };
-    if choice == ExecutorChoice::Host || !plan.is_some_and(needs_docker) {
+    // What a setup config continues with is not known yet, and may want containers.
+    let certain = plan.is_some_and(needs_docker);
+    if choice == ExecutorChoice::Host || !(certain || plan.is_some_and(|plan| plan.setup)) {
         let host = host()?;
         return Ok(Executors {
             docker: Some(Arc::clone(&host)),
@@ -61,6 +63,10 @@ pub async fn choose(
     match DockerExecutor::connect(settings).await {
         Ok(docker) => Ok(Executors {
             docker: Some(Arc::new(docker)),
+            machine: Some(host()?),
+        }),
+        Err(_) if choice == ExecutorChoice::Auto && !certain => Ok(Executors {
+            docker: None,
             machine: Some(host()?),
         }),
         Err(error) => {
