@@ -89,8 +89,14 @@ fn unpack_as(
     let answer = child.wait_with_output()?;
     drop(watchdog);
     let said = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+    // A child that stopped reading says itself why; any other trouble came before its own.
+    if let Err(error) = copied
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return Err(error);
+    }
     match (answer.status.success(), said.is_empty()) {
-        (true, _) => copied.map(|_| said),
+        (true, _) => Ok(said),
         (false, true) => Err(io::Error::other(format!(
             "unpacking ended: {}",
             answer.status

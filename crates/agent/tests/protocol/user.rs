@@ -82,6 +82,32 @@ fn a_checkout_has_no_more_rights_than_the_user() {
 }
 
 #[test]
+fn what_goes_wrong_on_either_side_is_said() {
+    let sources = archive(&[("a", "alpha")]);
+    let too_much = [sources.as_slice(), &vec![1; 8 << 20]].concat();
+    for (bytes, error, why) in [
+        (
+            &sources[..600],
+            Some("the disk is full"),
+            "the disk is full",
+        ),
+        (&sources[..700], None, "unexpected EOF"),
+        (&too_much[512..], None, "numeric field"),
+    ] {
+        let Some(mut agent) = as_user(vec![checkout(None)]) else {
+            return;
+        };
+        let transfer = asked(&mut agent);
+        answer(&mut agent, transfer, bytes, 64 << 10, error);
+        let transcript = agent.finish();
+        assert!(
+            transcript.contains(why) && transcript.ends_with("1 failed\nfailed\n"),
+            "{why}: {transcript}"
+        );
+    }
+}
+
+#[test]
 fn a_cancel_ends_a_checkout_that_somebody_else_unpacks() {
     let Some(mut agent) = as_user(vec![checkout(None)]) else {
         return;
