@@ -285,8 +285,13 @@ workflows:
     project.go(&["--env", &tries_is]).says(0, &["w success"]);
     assert_eq!(fs::read_to_string(&tries).unwrap(), "x\nx\nx\n");
     fs::remove_file(&tries).unwrap();
-    let config = project.directory.path().join("project/.circleci/config.yml");
-    let once = fs::read_to_string(&config).unwrap().replace("reruns: 3", "reruns: 1");
+    let config = project
+        .directory
+        .path()
+        .join("project/.circleci/config.yml");
+    let once = fs::read_to_string(&config)
+        .unwrap()
+        .replace("reruns: 3", "reruns: 1");
     fs::write(&config, once).unwrap();
     project.go(&["--env", &tries_is]).says(1, &["w failed"]);
 }

@@ -7,6 +7,7 @@ mod budget;
 mod checks;
 pub mod codes;
 mod compiler;
+pub mod continuation;
 pub mod diagnostic;
 mod expand;
 mod expr;

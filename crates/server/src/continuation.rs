@@ -1,27 +1,19 @@
 //! How a setup pipeline goes on (language 14): a job hands over a second config, which is compiled with
 //! the trigger's values and becomes one more plan of the pipeline.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use capstan_config::diagnostic::{Look, Report};
 use capstan_config::{Severity, Sources};
 use capstan_engine::Event;
 use capstan_engine::event::PlanRef;
-use capstan_model::plan::Plan;
-use capstan_model::trigger::ParameterValue;
 use capstan_model::wire::Continuation;
-use capstan_model::{PipelineId, TaskId, Trigger};
+use capstan_model::{PipelineId, TaskId};
 
 use crate::Inner;
 use crate::compile::{Done, compile};
 use crate::driver::lock;
 use crate::error::{ApplyError, TriggerError};
-
-/// Most parameters of one continuation, and the longest name and value (language 3.12).
-const MAX_PARAMETERS: usize = 100;
-const MAX_NAME: usize = 128;
-const MAX_VALUE: usize = 512;
 
 impl Inner {
     /// Continues a pipeline. `Some` is why it does not, for whoever runs the setup job; a call
@@ -42,13 +34,11 @@ impl Inner {
         if *lock(&live.continued_by) == Some(call) {
             return Ok(None);
         }
-        if let Err(why) = acceptable(&live.trigger, &setup, &continuation.parameters) {
-            return Ok(Some(why));
-        }
-        let mut trigger = live.trigger.clone();
-        trigger.parameters.extend(continuation.parameters.clone());
-        // What was asked for of the setup config says nothing of this one.
-        trigger.selection = capstan_model::trigger::Selection::default();
+        let passed = &continuation.parameters;
+        let trigger = match capstan_config::continuation::continued(&setup, &live.trigger, passed) {
+            Ok(trigger) => trigger,
+            Err(why) => return Ok(Some(why)),
+        };
         let sources = Sources::new(continuation.name, continuation.configuration);
         let orbs = &*self.settings.orbs;
         let compiled = compile(capstan_config::compile, sources, trigger, orbs).await;
@@ -110,48 +100,4 @@ impl Inner {
             Err(error) => Err(TriggerError::Apply(error)),
         }
     }
-}
-
-/// Whether the parameters may be passed on (language 3.12, 14.3).
-fn acceptable(
-    trigger: &Trigger,
-    setup: &Plan,
-    passed: &BTreeMap<String, ParameterValue>,
-) -> Result<(), String> {
-    if passed.len() > MAX_PARAMETERS {
-        return Err(format!(
-            "a pipeline takes at most {MAX_PARAMETERS} parameters"
-        ));
-    }
-    for (name, value) in passed {
-        let long = match value {
-            ParameterValue::String(text) | ParameterValue::Untyped(text) => {
-                text.chars().count() > MAX_VALUE
-            }
-            ParameterValue::Integer(_) | ParameterValue::Boolean(_) => false,
-        };
-        if name.chars().count() > MAX_NAME || long {
-            let name: String = name.chars().take(MAX_NAME).collect();
-            return Err(format!(
-                "the parameter {name} is too long: names hold {MAX_NAME} characters, values {MAX_VALUE}"
-            ));
-        }
-    }
-    let conflicts: Vec<&str> = setup
-        .parameters
-        .iter()
-        .filter(|declared| {
-            trigger.parameters.contains_key(&declared.name)
-                && passed.contains_key(&declared.name)
-                && declared.value != declared.default
-        })
-        .map(|declared| declared.name.as_str())
-        .collect();
-    if conflicts.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "Conflicting pipeline parameters. The trigger and the continuation both give {}",
-        conflicts.join(", ")
-    ))
 }
