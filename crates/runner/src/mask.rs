@@ -1,4 +1,4 @@
-//! Keeps secrets out of logs. One automaton over every known form of every secret runs over the byte
+//! Keeps secrets out of logs. A search for every known form of every secret runs over the byte
 //! stream before anything is stored or shown. It is a seat belt: a job that means to leak a secret can.
 
 mod finder;
@@ -19,7 +19,8 @@ const ESCAPE_LIMIT: usize = 64 * 1024;
 /// The secrets of a task and what finds them.
 #[derive(Clone)]
 pub struct Masker {
-    patterns: Vec<Vec<u8>>,
+    /// Sorted, each once.
+    patterns: Arc<Vec<Vec<u8>>>,
     finder: Option<Arc<Finder>>,
 }
 
@@ -33,22 +34,17 @@ impl std::fmt::Debug for Masker {
 impl Masker {
     /// Masks these values. Values under four characters and the words true and false are left readable.
     pub fn new(secrets: &[String]) -> Self {
-        let mut patterns = Vec::new();
-        for secret in secrets {
-            patterns.extend(forms::of(secret));
-        }
         let mut masker = Self {
-            patterns,
+            patterns: Arc::default(),
             finder: None,
         };
-        masker.build();
+        masker.extend(secrets.iter().flat_map(|secret| forms::of(secret)));
         masker
     }
 
     /// Masks this value too, in streams made from now on, and in those told by [`MaskStream::mask_by`].
     pub fn add(&mut self, secret: &str) {
-        self.patterns.extend(forms::of(secret));
-        self.build();
+        self.extend(forms::of(secret));
     }
 
     /// A stream that masks one flow of bytes.
@@ -69,10 +65,14 @@ impl Masker {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    fn build(&mut self) {
-        self.patterns.sort_unstable();
-        self.patterns.dedup();
-        self.finder = Finder::new(self.patterns.clone()).map(Arc::new);
+    fn extend(&mut self, forms: impl IntoIterator<Item = Vec<u8>>) {
+        self.finder = None;
+        // Streams that were made keep what they have.
+        let patterns = Arc::make_mut(&mut self.patterns);
+        patterns.extend(forms);
+        patterns.sort_unstable();
+        patterns.dedup();
+        self.finder = Finder::new(Arc::clone(&self.patterns)).map(Arc::new);
     }
 }
 

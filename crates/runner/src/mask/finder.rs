@@ -1,22 +1,26 @@
-//! Finds patterns in bytes: an automaton behind a filter that looks at every n-th position only. Text
-//! without secrets, which is nearly all there is, never reaches the automaton.
+//! Finds patterns in bytes. A filter looks at every n-th position only, so that text without secrets,
+//! which is nearly all there is, costs next to nothing; where a pattern may begin, the sorted patterns
+//! are searched for the longest that does.
+//!
+//! The textbook's automaton (Aho-Corasick) was slower on a dozen secrets, and of the thousands of long
+//! patterns that one private key makes it built a table of 60 MB, in a time that every task with that key
+//! would have paid. What it promises and this does not, a bound that is independent of the patterns' length, is
+//! kept in effect by the bound on that length (see `forms`).
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes of a pattern that the filter looks at; no pattern is shorter.
 pub(super) const GRAM: usize = 4;
 /// Positions the filter may jump over; more would gain nothing and fill its table.
 const WIDEST_STEP: usize = 8;
-/// Bytes at the start of a pattern that are compared before the automaton is asked.
-const HEAD: usize = 16;
 
 /// Patterns, and what finds them.
 pub(super) struct Finder {
-    automaton: AhoCorasick,
-    /// Sorted, for the question whether some bytes begin a pattern.
-    patterns: Vec<Vec<u8>>,
-    /// The first bytes of the patterns, sorted; none of them begins another.
-    heads: Vec<Vec<u8>>,
+    /// Sorted.
+    patterns: Arc<Vec<Vec<u8>>>,
+    /// For each pattern the longest other one that it begins with.
+    shorter: Vec<Option<usize>>,
     /// Every gram that starts in the first [`Finder::step`] positions of a pattern.
     sampled: Grams,
     /// The first gram of every pattern.
@@ -26,38 +30,21 @@ pub(super) struct Finder {
 }
 
 impl Finder {
-    /// `None` when there is nothing to find. The patterns are sorted and at least [`GRAM`] long.
-    pub(super) fn new(patterns: Vec<Vec<u8>>) -> Option<Self> {
+    /// `None` when there is nothing to find. The patterns are sorted, and each is at least [`GRAM`] long.
+    pub(super) fn new(patterns: Arc<Vec<Vec<u8>>>) -> Option<Self> {
         let shortest = patterns.iter().map(Vec::len).min()?;
         let longest = patterns.iter().map(Vec::len).max()?;
-        let build = |kind| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .kind(Some(kind))
-                .prefilter(false)
-                .build(&patterns)
-        };
-        // The smallest automaton fails only beyond two billion states; no environment is that large.
-        let automaton = build(AhoCorasickKind::ContiguousNFA)
-            .or_else(|_| build(AhoCorasickKind::NoncontiguousNFA))
-            .ok()?;
         let step = (shortest + 1).saturating_sub(GRAM).clamp(1, WIDEST_STEP);
         let (mut sampled, mut first) = (Grams::empty(), Grams::empty());
-        let mut heads: Vec<Vec<u8>> = Vec::new();
-        for pattern in &patterns {
+        for pattern in patterns.iter() {
             first.insert(pattern, 0);
             for at in 0..step {
                 sampled.insert(pattern, at);
             }
-            // Sorted patterns: whatever begins with an earlier head comes right after it.
-            if !heads.last().is_some_and(|head| pattern.starts_with(head)) {
-                heads.push(pattern.iter().copied().take(HEAD).collect());
-            }
         }
         Some(Self {
-            automaton,
+            shorter: shorter(&patterns),
             patterns,
-            heads,
             sampled,
             first,
             step,
@@ -71,32 +58,12 @@ impl Finder {
     }
 
     /// The first match that starts at `from` or later, and of those the longest.
-    pub(super) fn find(&self, bytes: &[u8], from: usize) -> Option<std::ops::Range<usize>> {
-        let mut from = from;
-        loop {
-            let start = self.candidate(bytes, from)?;
-            // A match is inside this stretch, or starts where the next search begins: whatever the
-            // bytes are, each is looked at a bounded number of times.
-            let end = bytes.len().min(start + 2 * self.longest);
-            let decided = if end == bytes.len() {
-                end
-            } else {
-                end - self.longest
-            };
-            match self.automaton.find(Input::new(bytes).range(start..end)) {
-                Some(found) if found.start() <= decided => return Some(found.range()),
-                _ => from = decided + 1,
-            }
-        }
-    }
-
-    /// The first position from which a pattern may start: its first bytes are those of one.
-    fn candidate(&self, bytes: &[u8], from: usize) -> Option<usize> {
+    pub(super) fn find(&self, bytes: &[u8], from: usize) -> Option<Range<usize>> {
         let mut sample = from;
         loop {
             if self.sampled.contains(bytes, sample)? {
                 let earliest = from.max((sample + 1).saturating_sub(self.step));
-                let found = (earliest..=sample).find(|at| self.begins_with_head(bytes, *at));
+                let found = (earliest..=sample).find_map(|at| self.match_at(bytes, at));
                 if found.is_some() {
                     return found;
                 }
@@ -105,16 +72,26 @@ impl Finder {
         }
     }
 
-    fn begins_with_head(&self, bytes: &[u8], at: usize) -> bool {
-        if self.first.contains(bytes, at) != Some(true) {
-            return false;
+    /// The longest pattern that stands here.
+    fn match_at(&self, bytes: &[u8], at: usize) -> Option<Range<usize>> {
+        if !self.first.contains(bytes, at)? {
+            return None;
         }
-        let tail = bytes.get(at..).unwrap_or_default();
-        let after = self.heads.partition_point(|head| head.as_slice() <= tail);
-        after
-            .checked_sub(1)
-            .and_then(|last| self.heads.get(last))
-            .is_some_and(|head| tail.starts_with(head))
+        let rest = bytes.get(at..)?;
+        // Every pattern that `rest` begins with is also what this one, the last before `rest` in order,
+        // begins with.
+        let after = self
+            .patterns
+            .partition_point(|pattern| pattern.as_slice() <= rest);
+        let mut candidate = after.checked_sub(1);
+        while let Some(number) = candidate {
+            let pattern = self.patterns.get(number)?;
+            if rest.starts_with(pattern) {
+                return Some(at..at + pattern.len());
+            }
+            candidate = *self.shorter.get(number)?;
+        }
+        None
     }
 
     /// Where the longest tail begins that more input could turn into a match, or into a longer one.
@@ -137,6 +114,24 @@ impl Finder {
             .get(after)
             .is_some_and(|pattern| pattern.starts_with(tail))
     }
+}
+
+fn shorter(patterns: &[Vec<u8>]) -> Vec<Option<usize>> {
+    let mut prefixes: Vec<usize> = Vec::new();
+    let mut all = Vec::with_capacity(patterns.len());
+    for (number, pattern) in patterns.iter().enumerate() {
+        let begins_with = |prefix: &usize| {
+            let prefix = patterns.get(*prefix);
+            prefix.is_some_and(|prefix| pattern.starts_with(prefix))
+        };
+        // In sorted order, what one pattern does not begin with, no later one does.
+        while prefixes.last().is_some_and(|prefix| !begins_with(prefix)) {
+            prefixes.pop();
+        }
+        all.push(prefixes.last().copied());
+        prefixes.push(number);
+    }
+    all
 }
 
 /// A set of grams that may claim to have what it has not.

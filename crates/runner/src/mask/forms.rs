@@ -12,6 +12,8 @@ use super::view::View;
 const SHORTEST: usize = 4;
 /// Lines of a multi-line value from this length on are masked by themselves.
 const SHORTEST_LINE: usize = 6;
+/// Longer values are masked in pieces of this many bytes, a whole number of groups of base64 and base32.
+const LONGEST: usize = 3840;
 
 /// Every form of a value, ready for matching against text without escapes; empty for a value that is
 /// not masked.
@@ -37,8 +39,8 @@ pub(super) fn of(secret: &str) -> Vec<Vec<u8>> {
         bases.push(unix);
     }
     let mut found = Vec::new();
-    for base in &bases {
-        encode(base, &mut found);
+    for piece in bases.iter().flat_map(|base| pieces(base)) {
+        encode(piece, &mut found);
     }
     for form in &mut found {
         *form = View::without_escapes(form).bytes.into_owned();
@@ -47,6 +49,26 @@ pub(super) fn of(secret: &str) -> Vec<Vec<u8>> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// A long value is masked piece by piece: patterns without a bound would be a search without one.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let mut rest = text;
+    while rest.len() > LONGEST {
+        let mut at = LONGEST;
+        while !rest.is_char_boundary(at) {
+            at -= 1;
+        }
+        let (piece, later) = rest.split_at(at);
+        all.push(piece);
+        rest = later;
+    }
+    // A few last characters say nothing, and would be found everywhere.
+    if all.is_empty() || rest.len() >= SHORTEST_LINE {
+        all.push(rest);
+    }
+    all
 }
 
 fn encode(text: &str, out: &mut Vec<Vec<u8>>) {
