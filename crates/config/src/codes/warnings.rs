@@ -172,6 +172,37 @@ jobs:
 ",
     },
     Rule {
+        code: "W_NATIVE",
+        title: "an orb's command runs natively",
+        section: "14.7",
+        mend: Some("nothing is wrong; this is said so that nobody is surprised"),
+        text: "
+The commands `continue` and `finish` of the continuation orb call the API of the hosted service by curl, with
+a token, which works neither on a laptop nor on another server. Capstan runs one step of its own in their
+place, also where another orb calls them, as path filtering does: arguments, paths and parameters mean the
+same. What `capstan config process` prints keeps the orb's own steps. A script that calls the API by itself
+is left alone.",
+        wrong: "
+version: 2.1
+setup: true
+orbs: {continuation: circleci/continuation@2.0.1}
+jobs:
+  decide:
+    docker: [{image: cimg/base:stable}]
+    steps:
+      - checkout
+      - continuation/continue: {configuration_path: .circleci/next.yml}
+workflows: {setup: {jobs: [decide]}}
+",
+        right: "
+version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+",
+    },
+    Rule {
         code: "W_SHADOW",
         title: "a name hides something built in",
         section: "8.1",
