@@ -27,6 +27,9 @@ use crate::stream::{self, Inbox, Link};
 use crate::user::{self, User};
 use crate::{jobcli, reaper};
 
+/// The file that tells an executor that nothing of the job is left.
+const ALONE: &str = "alone";
+
 /// How many names for a script are tried when a step has taken the first ones.
 const NAMES_TRIED: u32 = 1000;
 
@@ -380,8 +383,13 @@ impl Task {
         }
         let left = reaper::kill_all(reaper::PATIENCE);
         // Where the executor gave the folder it goes with the place, when nobody waits any more.
-        if std::env::var_os("CAPSTAN_AGENT_DIR").is_none() {
-            let _ = std::fs::remove_dir_all(&self.folder);
+        match std::env::var_os("CAPSTAN_AGENT_DIR") {
+            None => drop(std::fs::remove_dir_all(&self.folder)),
+            // The kernel has said that no child is left, which spares the executor a search for them.
+            Some(folder) if left.is_empty() => {
+                drop(std::fs::write(Path::new(&folder).join(ALONE), ""))
+            }
+            Some(_) => {}
         }
         left
     }

@@ -218,18 +218,17 @@ impl Place for HostPlace {
 
     fn stop(mut self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let mut in_order = false;
             if let Some(mut child) = self.child.take() {
                 // Its stream is closed by now; an agent in order leaves at once.
-                match tokio::time::timeout(LEAVE, child.wait()).await {
-                    // It says so only after the kernel has told it that no child is left.
-                    Ok(status) => in_order = status.is_ok_and(|status| status.success()),
-                    Err(_) => drop(child.kill().await),
+                if tokio::time::timeout(LEAVE, child.wait()).await.is_err() {
+                    drop(child.kill().await);
                 }
             }
+            // An agent says so only after the kernel has told it that no child is left.
+            let alone = self.root.join("agent/alone").exists();
             let (root, cookie) = (self.root.clone(), self.cookie.clone());
             let removal = tokio::task::spawn_blocking(move || {
-                if !in_order {
+                if !alone {
                     kill_strays(&cookie);
                 }
                 remove(&root);

@@ -27,7 +27,10 @@ async fn host() -> Option<Host> {
         base: base.clone(),
         agent: AgentBinary {
             program: "/bin/sh".into(),
-            args: Vec::new(),
+            // Going to its place is the agent's part.
+            args: ["-c", "cd \"$CAPSTAN_PLACE\" && exec sh"]
+                .map(Into::into)
+                .to_vec(),
         },
         removals: super::Removals::default(),
     };
