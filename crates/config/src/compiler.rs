@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use capstan_model::plan::{PinnedOrb, PipelineParameter};
+use capstan_model::plan::{FieldOrigin, PinnedOrb, PipelineParameter};
 use capstan_model::source::{Origin, OriginKind, Origins};
 use capstan_model::{FileId, OriginId, Span, Trigger};
 use indexmap::IndexMap;
@@ -42,6 +42,8 @@ pub(crate) struct Compiler<'a> {
     pub(crate) parent: Option<OriginId>,
     /// Commands being expanded, outermost first.
     pub(crate) calling: Vec<(SpaceId, String)>,
+    /// Where the fields of the job that is being built come from.
+    pub(crate) fields: Vec<FieldOrigin>,
     pub(crate) budget: Budget,
     errors: usize,
     seen: HashSet<(&'static str, FileId, u32, String)>,
@@ -97,6 +99,7 @@ impl<'a> Compiler<'a> {
             v2: false,
             parent: None,
             calling: Vec::new(),
+            fields: Vec::new(),
             budget: Budget::default(),
             errors: 0,
             seen: HashSet::new(),
@@ -250,6 +253,26 @@ impl<'a> Compiler<'a> {
             reference: reference.unwrap_or_default(),
         };
         self.within(kind, definition.span, work)
+    }
+
+    /// Notes where a field of the job that is being built comes from, and with an environment where each
+    /// variable does. What was noted before of the same field is overridden, as the field is.
+    pub(crate) fn note_field(&mut self, entry: &Entry) {
+        let origin = self.written(entry.key_span);
+        self.note(entry.key.to_string(), origin);
+        if entry.key == *"environment" {
+            for variable in entry.value.map().unwrap_or_default() {
+                let origin = self.written(variable.key_span);
+                self.note(format!("environment.{}", variable.key), origin);
+            }
+        }
+    }
+
+    fn note(&mut self, field: String, origin: OriginId) {
+        match self.fields.iter_mut().find(|known| known.field == field) {
+            Some(known) => known.origin = origin,
+            None => self.fields.push(FieldOrigin { field, origin }),
+        }
     }
 
     /// A new origin below the current calls.

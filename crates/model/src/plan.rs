@@ -187,6 +187,27 @@ pub struct BuildJob {
     pub parallelism: u32,
     /// Flat list of steps.
     pub steps: Vec<Step>,
+    /// Where what stands beside the steps comes from, by the keys of the config: `docker`,
+    /// `resource_class`, and `environment.NAME` for each variable.
+    #[serde(default)]
+    pub origins: Vec<FieldOrigin>,
+}
+
+impl BuildJob {
+    /// Where a field comes from, if the config says it anywhere.
+    pub fn origin_of(&self, field: &str) -> Option<OriginId> {
+        let found = self.origins.iter().find(|known| known.field == field)?;
+        Some(found.origin)
+    }
+}
+
+/// A row of [`BuildJob::origins`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldOrigin {
+    /// The field.
+    pub field: String,
+    /// Where it was written, and through which calls it came here.
+    pub origin: OriginId,
 }
 
 /// A variable written in the config.

@@ -96,6 +96,7 @@ fn build() -> JobKind {
         working_directory: String::from("~/project"),
         environment: Vec::new(),
         parallelism: 1,
+        origins: Vec::new(),
         steps: Vec::new(),
     }))
 }

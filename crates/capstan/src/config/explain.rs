@@ -230,40 +230,62 @@ fn field(part: &'static str, shown: &str, value: Value, origin: Option<OriginId>
     }
 }
 
-/// What stands beside the steps. The plan keeps no origins of single fields.
+/// What stands beside the steps.
 fn fields(job: &Job, build: &BuildJob) -> Vec<Line> {
     let mut all = Vec::new();
     match &build.executor {
         Executor::Docker(containers) => {
             for container in containers {
-                all.push(field("docker", &container.image, json!(container), None));
-                all.extend(variables("docker environment", &container.environment));
+                let origin = build.origin_of("docker");
+                all.push(field("docker", &container.image, json!(container), origin));
+                for variable in &container.environment {
+                    all.push(assignment("docker environment", variable, origin));
+                }
             }
         }
         Executor::Machine { image, .. } => {
             let shown = image.as_deref().unwrap_or("the default image");
-            all.push(field("machine", shown, json!(image), None));
+            all.push(field(
+                "machine",
+                shown,
+                json!(image),
+                build.origin_of("machine"),
+            ));
         }
-        Executor::Macos { xcode } => all.push(field("macos", xcode, json!(xcode), None)),
+        Executor::Macos { xcode } => {
+            all.push(field(
+                "macos",
+                xcode,
+                json!(xcode),
+                build.origin_of("macos"),
+            ));
+        }
     }
     if let Some(class) = &build.resource_class {
-        all.push(field("resource_class", class, json!(class), None));
+        let origin = build.origin_of("resource_class");
+        all.push(field("resource_class", class, json!(class), origin));
     }
     if let Some(shell) = &build.shell {
-        all.push(field("shell", &shell_text(shell), json!(shell), None));
+        let origin = build.origin_of("shell");
+        all.push(field("shell", &shell_text(shell), json!(shell), origin));
     }
     let directory = &build.working_directory;
     all.push(field(
         "working_directory",
         directory,
         json!(directory),
-        None,
+        build.origin_of("working_directory"),
     ));
     if build.parallelism > 1 {
         let n = build.parallelism;
-        all.push(field("parallelism", &n.to_string(), json!(n), None));
+        let origin = build.origin_of("parallelism");
+        all.push(field("parallelism", &n.to_string(), json!(n), origin));
     }
-    all.extend(variables("environment", &build.environment));
+    for variable in &build.environment {
+        let own = build.origin_of(&format!("environment.{}", variable.name));
+        let origin = own.or_else(|| build.origin_of("environment"));
+        all.push(assignment("environment", variable, origin));
+    }
     for context in &job.contexts {
         all.push(field("context", context, json!(context), Some(job.origin)));
     }
@@ -275,13 +297,9 @@ fn fields(job: &Job, build: &BuildJob) -> Vec<Line> {
     all
 }
 
-fn variables(part: &'static str, all: &[EnvVar]) -> Vec<Line> {
-    all.iter()
-        .map(|variable| {
-            let shown = format!("{}={}", variable.name, variable.value);
-            field(part, &shown, json!(variable), None)
-        })
-        .collect()
+fn assignment(part: &'static str, variable: &EnvVar, origin: Option<OriginId>) -> Line {
+    let shown = format!("{}={}", variable.name, variable.value);
+    field(part, &shown, json!(variable), origin)
 }
 
 fn shell_text(shell: &Shell) -> String {

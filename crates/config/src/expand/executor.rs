@@ -47,7 +47,11 @@ impl Compiler<'_> {
             let fields = fields
                 .iter()
                 .filter(|e| e.key != "parameters" && e.key != "description" && !e.value.is_null())
-                .map(|e| e.with(this.subst(&e.value, &scope)));
+                .map(|e| {
+                    let field = e.with(this.subst(&e.value, &scope));
+                    this.note_field(&field);
+                    field
+                });
             Some(fields.collect())
         })
     }

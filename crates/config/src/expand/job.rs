@@ -102,6 +102,7 @@ impl Compiler<'_> {
         around: &Around,
     ) -> Option<Concrete> {
         let node = &definition.node;
+        self.fields.clear();
         let mut fields: Vec<Entry> = Vec::new();
         if let Some(executor) = node.get("executor").filter(|_| !self.v2) {
             fields = self.executor(executor, scope)?;
@@ -131,7 +132,9 @@ impl Compiler<'_> {
             {
                 continue;
             }
-            own.push(entry.with(value));
+            let field = entry.with(value);
+            self.note_field(&field);
+            own.push(field);
         }
         if let Some(branches) = node.entry("branches") {
             let message = "`branches` of a job means nothing to workflows; use `filters` there";
@@ -198,6 +201,7 @@ impl Compiler<'_> {
             environment: Vec::new(),
             parallelism: 1,
             steps: Vec::new(),
+            origins: Vec::new(),
         };
         let mut processed: Vec<Entry> = Vec::new();
         let mut placed = false;
@@ -229,6 +233,7 @@ impl Compiler<'_> {
                             );
                             self.schema(message, inner.key_span);
                         } else {
+                            self.note_field(&inner);
                             fields.push_back(inner);
                         }
                     }
@@ -307,6 +312,7 @@ impl Compiler<'_> {
             .into_iter()
             .filter_map(|step| step.step)
             .collect::<Vec<Step>>();
+        job.origins = std::mem::take(&mut self.fields);
         let kind = JobKind::Build(Box::new(job));
         Some(Concrete {
             kind,

@@ -54,6 +54,7 @@ pub fn build(parallelism: u32) -> JobKind {
         working_directory: String::new(),
         environment: Vec::new(),
         parallelism,
+        origins: Vec::new(),
         steps: Vec::new(),
     }))
 }
