@@ -8,7 +8,7 @@ use capstan_model::Span;
 
 use crate::compiler::Compiler;
 use crate::space::SpaceId;
-use crate::yaml::{Entry, Ref, Value};
+use crate::yaml::{Entry, Ref, Text, Value};
 
 pub(crate) mod parameter;
 
@@ -129,10 +129,20 @@ const NEEDS_2_1: &[&str] = &[
     "override-with",
 ];
 
+/// Longest name that can be a misspelt one, and how many are tried.
+const LONGEST_MEANT: usize = 100;
+const MOST_MEANT: usize = 2_000;
+
 /// The name most like `name`, if one is close enough to be meant.
 pub(crate) fn nearest<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).clamp(1, 3);
-    all.map(|other| (distance(name, other), other))
+    if name.len() > LONGEST_MEANT {
+        return None;
+    }
+    // A change is a character, which has at most four bytes.
+    all.filter(|other| other.len().abs_diff(name.len()) <= 4 * limit)
+        .take(MOST_MEANT)
+        .map(|other| (distance(name, other), other))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, other)| (*distance, (*other).to_owned()))
         .map(|(_, other)| other)
@@ -296,7 +306,7 @@ impl Compiler<'_> {
     pub(crate) fn definition(&mut self, entry: &Entry, kind: Kind, space: SpaceId) -> Definition {
         let node = Rc::clone(&entry.value);
         let mut definition = Definition {
-            name: entry.key.clone(),
+            name: entry.key.to_string(),
             space,
             span: entry.key_span,
             node,
@@ -485,7 +495,7 @@ fn reserved(parameters: &Parameters, kind: Kind, orb: bool) -> Option<String> {
     };
     let used: Vec<&str> = parameters
         .keys()
-        .map(String::as_str)
+        .map(Text::as_str)
         .filter(|name| names.contains(name))
         .collect();
     (!used.is_empty()).then(|| used.join(", "))

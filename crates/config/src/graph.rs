@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use capstan_model::plan::{Job, Requirement, Workflow};
+use capstan_model::plan::{Job, JobKind, Requirement, Workflow};
 use capstan_model::{FileId, Span};
 use indexmap::IndexMap;
 
@@ -143,6 +143,10 @@ impl Compiler<'_> {
                     && !draft.empty.contains(&wanted.job)
                 {
                     self.nobody(draft, job, wanted);
+                }
+                // Each is a line of the processed config, too.
+                if !self.spend(2 * found.len() as u64, wanted.span) {
+                    return Vec::new();
                 }
                 edges.extend(found.iter().map(|at| (*at, i)));
             }
@@ -306,9 +310,14 @@ impl Compiler<'_> {
         }
     }
 
-    fn plan_workflow(&mut self, draft: &Draft, edges: &[Edges]) -> Workflow {
+    fn plan_workflow(&mut self, draft: &mut Draft, edges: &[Edges]) -> Workflow {
+        let kinds: Vec<JobKind> = draft
+            .jobs
+            .iter_mut()
+            .map(|job| std::mem::replace(&mut job.concrete.kind, JobKind::NoOp))
+            .collect();
         let mut jobs = Vec::new();
-        for (job, edges) in draft.jobs.iter().zip(edges) {
+        for ((job, kind), edges) in draft.jobs.iter().zip(kinds).zip(edges) {
             let mut requires: Vec<Requirement> = Vec::new();
             let mut places: HashMap<usize, usize> = HashMap::new();
             for (to, wanted) in edges {
@@ -338,7 +347,7 @@ impl Compiler<'_> {
             let contexts = contexts.and_then(|node| self.context_names(node));
             jobs.push(Job {
                 name: job.name.clone(),
-                kind: job.concrete.kind.clone(),
+                kind,
                 decision: job.decision.clone(),
                 requires,
                 contexts: contexts.unwrap_or_default(),
@@ -462,7 +471,7 @@ fn name_all(drafts: &mut [Draft]) {
 }
 
 fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
-    let text = |text: &str| Node::new(Value::Str(text.to_owned()), nowhere);
+    let text = |text: &str| Node::new(Value::Str(text.into()), nowhere);
     let mut items: Vec<Ref> = Vec::new();
     for (job, edges) in draft.jobs.iter().zip(edges) {
         let mut fields: Vec<Entry> = Vec::new();

@@ -10,6 +10,9 @@ pub mod diagnostic;
 mod expand;
 mod expr;
 mod filter;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod logic;
 mod lower;

@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::processed;
 use crate::sources::Sources;
 use crate::space::SpaceId;
-use crate::yaml::{self, Ref, Value};
+use crate::yaml::{self, Ref, Text, Value};
 
 const TOP: &[&str] = &[
     "version",
@@ -321,7 +321,7 @@ impl Compiler<'_> {
         for kind in Kind::ALL {
             let names: Vec<String> = self
                 .space(space)
-                .map(|there| there.written(kind).keys().cloned().collect())
+                .map(|there| there.written(kind).keys().map(Text::to_string).collect())
                 .unwrap_or_default();
             for name in names {
                 self.try_one(space, kind, &name);

@@ -6,7 +6,7 @@ use capstan_model::trigger::{ParameterValue, TriggerKind};
 use crate::ast::parameter::Type;
 use crate::ast::{Parameter, Parameters, suggest};
 use crate::compiler::Compiler;
-use crate::yaml::{Node, Ref, Value};
+use crate::yaml::{Node, Ref, Text, Value};
 
 impl Compiler<'_> {
     /// Gives each declared parameter the trigger's value or its default.
@@ -16,7 +16,7 @@ impl Compiler<'_> {
             ..span
         };
         for (name, parameter) in declared {
-            let given = self.trigger.parameters.get(name);
+            let given = self.trigger.parameters.get(name.as_str());
             let value = match given {
                 None => parameter
                     .default
@@ -34,10 +34,10 @@ impl Compiler<'_> {
             .trigger
             .parameters
             .keys()
-            .filter(|name| !declared.contains_key(*name))
+            .filter(|name| !declared.contains_key(name.as_str()))
             .collect();
         for name in unknown {
-            let help = suggest(name, declared.keys().map(String::as_str)).or_else(|| {
+            let help = suggest(name, declared.keys().map(Text::as_str)).or_else(|| {
                 Some(String::from(
                     "the config declares its own under `parameters`",
                 ))
@@ -55,10 +55,14 @@ impl Compiler<'_> {
             if text.is_empty() {
                 Value::Null
             } else {
-                Value::Str(text.to_owned())
+                Value::Str(text.into())
             }
         };
-        let maybe = |value: &Option<String>| value.clone().map_or(Value::Null, Value::Str);
+        let maybe = |value: &Option<String>| {
+            value
+                .as_deref()
+                .map_or(Value::Null, |text| Value::Str(text.into()))
+        };
         let source = match trigger.kind {
             TriggerKind::CommandLine | TriggerKind::Api => "api",
             TriggerKind::Webhook => "webhook",
@@ -75,7 +79,7 @@ impl Compiler<'_> {
         };
         let number = i64::try_from(trigger.number).unwrap_or(i64::MAX);
         let known = [
-            ("id", Value::Str(trigger.pipeline.to_string())),
+            ("id", Value::Str(trigger.pipeline.to_string().into())),
             ("number", Value::Int(number)),
             ("name", Value::Null),
             ("definition.id", Value::Null),
@@ -100,17 +104,17 @@ impl Compiler<'_> {
             ("config.repository.url", text(&project.web_url)),
             ("config.ref", maybe(&revision.branch)),
             ("config.sha", maybe(&revision.sha)),
-            ("trigger_source", Value::Str(source.to_owned())),
-            ("trigger.type", Value::Str(kind.to_owned())),
+            ("trigger_source", Value::Str(source.into())),
+            ("trigger.type", Value::Str(kind.into())),
             ("trigger.id", Value::Null),
             (
                 "trigger.received_at",
-                Value::Str(iso8601(trigger.received_at_ms)),
+                Value::Str(iso8601(trigger.received_at_ms).into()),
             ),
             ("schedule.name", Value::Null),
             ("schedule.id", Value::Null),
-            ("event.name", Value::Str(kind.to_owned())),
-            ("event.action", Value::Str(kind.to_owned())),
+            ("event.name", Value::Str(kind.into())),
+            ("event.action", Value::Str(kind.into())),
         ];
         for (name, value) in known {
             self.pipeline.insert(format!("pipeline.{name}"), value);
@@ -118,7 +122,7 @@ impl Compiler<'_> {
         for (name, value) in &trigger.values {
             let value = match value {
                 ParameterValue::String(text) | ParameterValue::Untyped(text) => {
-                    Value::Str(text.clone())
+                    Value::Str(text.as_str().into())
                 }
                 ParameterValue::Integer(n) => Value::Int(*n),
                 ParameterValue::Boolean(b) => Value::Bool(*b),
@@ -131,7 +135,7 @@ impl Compiler<'_> {
 /// A value of the trigger; text of a command line is read as the declared type says.
 fn given_value(given: &ParameterValue, parameter: &Parameter) -> Value {
     match given {
-        ParameterValue::String(text) => Value::Str(text.clone()),
+        ParameterValue::String(text) => Value::Str(text.as_str().into()),
         ParameterValue::Integer(n) => Value::Int(*n),
         ParameterValue::Boolean(b) => Value::Bool(*b),
         ParameterValue::Untyped(text) => {
@@ -152,7 +156,7 @@ fn given_value(given: &ParameterValue, parameter: &Parameter) -> Value {
                 }
                 _ => None,
             };
-            read.unwrap_or_else(|| Value::Str(text.clone()))
+            read.unwrap_or_else(|| Value::Str(text.as_str().into()))
         }
     }
 }

@@ -9,10 +9,10 @@ use indexmap::IndexMap;
 use super::{Definition, Kind, suggest};
 use crate::compiler::{Compiler, Scope};
 use crate::space::SpaceId;
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 /// Declared parameters in file order.
-pub(crate) type Parameters = IndexMap<String, Parameter>;
+pub(crate) type Parameters = IndexMap<Text, Parameter>;
 
 /// A declared parameter.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl Parameter {
     pub(crate) fn accept(&self, value: &Ref) -> Option<Ref> {
         if self.kind == Some(Type::String) && value.tagged && value.is_null() {
             // An unset pipeline value, such as the branch of a tag pipeline, is empty text.
-            return Some(Node::new(Value::Str(String::new()), value.span));
+            return Some(Node::new(Value::Str("".into()), value.span));
         }
         let Some(kind) = self.kind else {
             return Some(Rc::clone(value));
@@ -70,12 +70,13 @@ impl Parameter {
             (Type::Executor, Value::Map(_)) => value.get("name").is_some(),
             (Type::EnvVarName, Value::Str(name)) => posix(name),
             (Type::Enum, _) => {
+                let large = value.value.is_large();
                 let member = |member: &&Ref| {
                     let by_text = match (value.open(), &member.plain) {
                         (Value::Str(text), Some(plain)) => **plain == **text,
                         _ => false,
                     };
-                    by_text || member.value.same(&value.value)
+                    by_text || (!large && member.value.same(&value.value))
                 };
                 return self.members.iter().find(member).map(|_| Rc::clone(value));
             }
@@ -95,12 +96,7 @@ impl Parameter {
             return value;
         }
         let span = value.span;
-        Rc::new(Node {
-            value: Value::Closed(value, space),
-            span,
-            plain: None,
-            tagged: true,
-        })
+        Node::of_tag(Value::Closed(value, space), span)
     }
 }
 
@@ -114,7 +110,7 @@ pub(crate) fn posix(name: &str) -> bool {
 }
 
 fn shown(value: &Value) -> String {
-    value.text().unwrap_or_else(|| value.json().to_string())
+    value.text().unwrap_or_else(|| value.brief())
 }
 
 impl Compiler<'_> {
@@ -281,13 +277,17 @@ impl Compiler<'_> {
                 }
                 None => {
                     let message = format!("Unexpected argument(s): {}", argument.key);
-                    let help = suggest(&argument.key, parameters.keys().map(String::as_str))
-                        .or_else(|| match argument.key.as_str() {
-                            "when" => Some(String::from("put the step into a `when` step instead")),
-                            "parameters" => {
-                                Some(String::from("arguments stand directly below the name"))
+                    let help =
+                        suggest(&argument.key, parameters.keys().map(Text::as_str)).or_else(|| {
+                            match argument.key.as_str() {
+                                "when" => {
+                                    Some(String::from("put the step into a `when` step instead"))
+                                }
+                                "parameters" => {
+                                    Some(String::from("arguments stand directly below the name"))
+                                }
+                                _ => Some(format!("{name} declares no such parameter")),
                             }
-                            _ => Some(format!("{name} declares no such parameter")),
                         });
                     self.error_help("E_PARAM_UNEXPECTED", message, argument.key_span, help);
                 }

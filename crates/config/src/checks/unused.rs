@@ -77,7 +77,7 @@ pub(crate) fn check(compiler: &mut Compiler<'_>, root: &Ref) {
     }
     for entry in parameters
         .iter()
-        .filter(|e| plain(&e.key) && !named.contains(&e.key))
+        .filter(|e| plain(&e.key) && !named.contains(e.key.as_str()))
     {
         tell(compiler, "pipeline parameter", entry, false);
     }
@@ -100,6 +100,12 @@ fn unused_parameters(compiler: &mut Compiler<'_>, element: &Entry) {
     if declared.is_empty() || compiler.v2 {
         return;
     }
+    if !element.value.tags {
+        for parameter in declared.iter().filter(|e| plain(&e.key)) {
+            tell(compiler, "parameter", parameter, false);
+        }
+        return;
+    }
     let mut named = HashSet::new();
     let mut seen = HashSet::new();
     let fields = element.value.map().unwrap_or_default();
@@ -108,7 +114,7 @@ fn unused_parameters(compiler: &mut Compiler<'_>, element: &Entry) {
     }
     for parameter in declared
         .iter()
-        .filter(|e| plain(&e.key) && !named.contains(&e.key))
+        .filter(|e| plain(&e.key) && !named.contains(e.key.as_str()))
     {
         tell(compiler, "parameter", parameter, false);
     }
