@@ -47,6 +47,7 @@ impl Compiler<'_> {
             if self.errors() > before {
                 continue;
             }
+            crate::checks::workflow(self, draft, &edges);
             self.carry(draft, &edges, &order);
             if !draft.dropped {
                 for job in &draft.jobs {

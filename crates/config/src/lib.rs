@@ -53,7 +53,18 @@ pub enum Compiled {
 
 /// Compiles the first file of `sources` for `trigger`. The same input gives the same output.
 pub fn compile(sources: &Sources, trigger: &Trigger) -> Compiled {
-    told(lower::lower(sources, trigger))
+    told(lower::lower(sources, trigger, lower::Wanted::Plan))
+}
+
+/// Finds what [`compile`] would find, and makes no plan: what it would ask for, or what is to be said.
+///
+/// # Errors
+/// Orbs are missing, as in [`Compiled::Missing`].
+pub fn check(sources: &Sources, trigger: &Trigger) -> Result<Vec<Diagnostic>, Vec<String>> {
+    match told(lower::lower(sources, trigger, lower::Wanted::Findings)) {
+        Compiled::Missing(orbs) => Err(orbs),
+        Compiled::Done { diagnostics, .. } => Ok(diagnostics),
+    }
 }
 
 /// Checks the first file of `sources` as the text of an orb: its shape, and what each of its elements

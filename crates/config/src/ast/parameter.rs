@@ -100,6 +100,13 @@ impl Parameter {
     }
 }
 
+/// Whether a name is as the language wants it (language 2.2).
+fn usual(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_lowercase())
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
+}
+
 /// Whether it can name a variable.
 pub(crate) fn posix(name: &str) -> bool {
     let mut chars = name.chars();
@@ -133,6 +140,12 @@ impl Compiler<'_> {
 
     fn parameter(&mut self, entry: &Entry, of: Option<Kind>) -> Parameter {
         let name = &entry.key;
+        if !usual(name) {
+            let message = format!("[{name}] is an unusual name of a parameter");
+            let help =
+                "it starts with a lower-case letter and goes on with those, digits, `_` and `-`";
+            self.warn_help("W_NAME", message, entry.key_span, Some(help.to_owned()));
+        }
         let mut parameter = Parameter {
             kind: None,
             members: Vec::new(),

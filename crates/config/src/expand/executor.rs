@@ -196,6 +196,9 @@ impl Compiler<'_> {
         match &node.value {
             Value::Bool(true) => Some((Rc::clone(node), plain(None), Vec::new())),
             Value::Str(image) => {
+                if !class.is_some_and(|class| class.contains('/')) {
+                    crate::checks::image::check(self, image, node.span);
+                }
                 let image = Some(image.to_string()).filter(|image| image != "default");
                 Some((Rc::clone(node), plain(image), Vec::new()))
             }
@@ -213,6 +216,9 @@ impl Compiler<'_> {
                 let caching = caching.and_then(|n| self.boolean("docker_layer_caching", n));
                 let inner = node.get("resource_class").and_then(|n| n.str());
                 let runner = class.or(inner).is_some_and(|class| class.contains('/'));
+                if let (Some(image), Some(at), false) = (&image, node.get("image"), runner) {
+                    crate::checks::image::check(self, image, at.span);
+                }
                 if image.is_none() && !runner {
                     let message = "`machine` has no `image`; the default image is used";
                     self.warn("W_IMAGE", message, node.span);

@@ -239,6 +239,7 @@ impl Compiler<'_> {
                             value.span,
                         );
                     }
+                    crate::checks::resource_class::check(self, &class, value.span);
                     job.resource_class = Some(class);
                 }
                 "shell" => job.shell = self.shell(value),

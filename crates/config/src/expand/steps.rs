@@ -294,6 +294,7 @@ impl Compiler<'_> {
         let Some(steps) = find("steps") else {
             return self.schema(format!("{name}: required key [steps] not found"), span);
         };
+        crate::checks::condition::check(self, condition);
         let condition = self.subst(condition, scope);
         if !self.spend(u64::from(condition.weight), condition.span) {
             return;
