@@ -106,6 +106,28 @@ fn lex(text: &str) -> Result<Vec<Token>, Fault> {
     Ok(tokens)
 }
 
+/// Words that are no names although they look like them.
+const WORDS: [&str; 10] = [
+    "and",
+    "AND",
+    "or",
+    "OR",
+    "not",
+    "starts-with",
+    "contains",
+    "matches",
+    "true",
+    "false",
+];
+
+/// Whether an expression is nothing but a name.
+pub(crate) fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+        && text.bytes().all(fits)
+        && !WORDS.contains(&text)
+}
+
 fn quoted(chars: &[char], start: usize, quote: char) -> Result<(String, usize), Fault> {
     let mut body = String::new();
     let mut i = start + 1;

@@ -37,7 +37,7 @@ pub(crate) struct Space {
     /// Elements as written, by kind and name.
     written: [IndexMap<Text, Entry>; 3],
     /// Elements whose shape was looked at.
-    defined: HashMap<(Kind, String), Rc<Definition>>,
+    defined: [HashMap<Text, Rc<Definition>>; 3],
     /// Imported orbs by alias.
     pub(crate) orbs: IndexMap<Text, Import>,
 }
@@ -104,14 +104,13 @@ impl Compiler<'_> {
     /// mistakes in parts of an orb that nobody uses are nobody's.
     fn own(&mut self, space: SpaceId, kind: Kind, name: &str) -> Option<Rc<Definition>> {
         let there = self.space(space)?;
-        if let Some(definition) = there.defined.get(&(kind, name.to_owned())) {
+        if let Some(definition) = there.defined[kind as usize].get(name) {
             return Some(Rc::clone(definition));
         }
         let entry = there.written(kind).get(name)?.clone();
         let definition = Rc::new(self.definition(&entry, kind, space));
         if let Some(there) = self.spaces.get_mut(space.0 as usize) {
-            let key = (kind, name.to_owned());
-            there.defined.insert(key, Rc::clone(&definition));
+            there.defined[kind as usize].insert(name.into(), Rc::clone(&definition));
         }
         Some(definition)
     }

@@ -24,7 +24,10 @@ fn lex(text: &str) -> Result<Vec<Part>, Fault> {
     let mut parts = Vec::new();
     let mut plain = String::new();
     let mut rest = text;
-    while let Some(c) = rest.chars().next() {
+    while !rest.is_empty() {
+        let at = rest.find(['<', '\\']).unwrap_or(rest.len());
+        plain.push_str(rest.get(..at).unwrap_or(""));
+        rest = rest.get(at..).unwrap_or("");
         if let Some(after) = rest.strip_prefix("\\\\<<") {
             plain.push('\\');
             rest = tag(after, &mut plain, &mut parts)?;
@@ -37,7 +40,7 @@ fn lex(text: &str) -> Result<Vec<Part>, Fault> {
             });
         } else if let Some(after) = rest.strip_prefix("<<") {
             rest = tag(after, &mut plain, &mut parts)?;
-        } else {
+        } else if let Some(c) = rest.chars().next() {
             plain.push(c);
             rest = rest.get(c.len_utf8()..).unwrap_or("");
         }
@@ -102,7 +105,8 @@ fn tag<'a>(after: &'a str, plain: &mut String, parts: &mut Vec<Part>) -> Result<
 fn value(content: &str, names: &mut impl Names) -> Result<Value, Fault> {
     // A parameter whose name does not fit the grammar can still stand alone.
     let odd = content.starts_with("parameters.") && content.contains(|c: char| !c.is_ascii());
-    if odd {
+    // Most tags are one name, which needs no reading.
+    if odd || expr::is_name(content) {
         return names.value(content);
     }
     expr::evaluate(content, names).map_err(|(code, message)| {
