@@ -132,6 +132,9 @@ const WORDS: &[&str] = &[
     "<<",
 ];
 
+/// Longest text that comes of mutations, in bytes.
+const LONGEST: usize = 256 * 1024;
+
 /// Applies a few mutations; `other` is a text to take blocks from.
 pub fn mutate(rng: &mut Rng, text: &str, other: &str) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -143,6 +146,8 @@ pub fn mutate(rng: &mut Rng, text: &str, other: &str) -> String {
     if rng.chance(15) {
         text = noise(rng, &text);
     }
+    // Mutations of mutations can repeat what was repeated.
+    text.truncate(text.floor_char_boundary(LONGEST));
     text
 }
 

@@ -159,7 +159,7 @@ fn distance(a: &str, b: &str) -> usize {
                 next.get(j).copied().unwrap_or(usize::MAX - 1),
                 row.get(j).copied().unwrap_or(usize::MAX - 1),
             );
-            let changed = usize::from(x.to_lowercase().ne(y.to_lowercase()));
+            let changed = usize::from(!x.eq_ignore_ascii_case(y));
             next.push((up + 1).min(left + 1).min(diagonal + changed));
         }
         row = next;

@@ -282,7 +282,7 @@ impl<'a> Compiler<'a> {
             return Rc::clone(node);
         }
         // Written once, looked at for every use.
-        if !self.spend(1, node.span) {
+        if self.spent() || !self.spend(1, node.span) {
             return Node::new(Value::Bad, node.span);
         }
         match &node.value {

@@ -49,7 +49,8 @@ impl Compiler<'_> {
             }
             crate::checks::workflow(self, draft, &edges);
             self.carry(draft, &edges, &order);
-            if !draft.dropped {
+            // Matrices without members can leave a workflow without jobs.
+            if !draft.dropped && !draft.jobs.is_empty() {
                 for job in &draft.jobs {
                     if let Some(processed) = &job.concrete.processed {
                         jobs.entry(job.name.clone())
@@ -476,7 +477,8 @@ fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
     let mut items: Vec<Ref> = Vec::new();
     for (job, edges) in draft.jobs.iter().zip(edges) {
         let mut fields: Vec<Entry> = Vec::new();
-        if job.inline_approval {
+        // A job defined as an approval has no entry of its own, so its type stands here too.
+        if matches!(job.concrete.kind, JobKind::Approval) {
             fields.push(entry("type", text("approval")));
         }
         let mut required: Vec<Ref> = Vec::new();
@@ -507,11 +509,6 @@ fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
         ];
         for (key, node) in kept {
             fields.extend(node.as_ref().map(|node| entry(key, Rc::clone(node))));
-        }
-        // A job defined as an approval has no entry of its own, so its type stands here.
-        let approval = matches!(job.concrete.kind, capstan_model::plan::JobKind::Approval);
-        if approval && !job.inline_approval {
-            fields.push(entry("type", text("approval")));
         }
         items.push(if fields.is_empty() {
             text(&job.name)

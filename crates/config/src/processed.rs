@@ -8,6 +8,8 @@ use crate::yaml::Value;
 
 /// Words that some YAML reads as something else than text.
 const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+/// Longest key without a mark, in bytes; YAML has a limit of 1,024 characters.
+const LONGEST_KEY: usize = 1_000;
 /// Longest result, in bytes.
 const MAX_RESULT: usize = 32 * 1024 * 1024;
 
@@ -91,7 +93,10 @@ fn block(out: &mut String, value: &Value, indent: usize) {
 }
 
 fn pair(out: &mut String, key: &str, value: &Value, indent: usize) {
-    string(out, key);
+    if self::key(out, key) {
+        out.push('\n');
+        pad(out, indent);
+    }
     out.push(':');
     match value {
         Value::Map(entries) if !entries.is_empty() => {
@@ -161,14 +166,25 @@ fn inline(out: &mut String, value: &Value) {
             out.push('{');
             for (at, entry) in entries.iter().enumerate() {
                 out.push_str(if at > 0 { ", " } else { "" });
-                string(out, &entry.key);
-                out.push_str(": ");
+                let long = key(out, &entry.key);
+                out.push_str(if long { " : " } else { ": " });
                 inline(out, &entry.value.value);
             }
             out.push('}');
         }
         other => out.push_str(&other.text().unwrap_or_default()),
     }
+}
+
+/// Writes a key, and says whether it is so long that YAML wants a mark before it.
+fn key(out: &mut String, text: &str) -> bool {
+    let start = out.len();
+    string(out, text);
+    let long = out.len() - start > LONGEST_KEY;
+    if long {
+        out.insert_str(start, "? ");
+    }
+    long
 }
 
 /// A scalar: plain where it reads back as the same string in any YAML, else in double quotes.

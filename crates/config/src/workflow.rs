@@ -36,7 +36,6 @@ pub(crate) struct Invocation {
     /// The group it is the end of, as the workflow names it.
     pub(crate) stands_for: Option<String>,
     pub(crate) concrete: Concrete,
-    pub(crate) inline_approval: bool,
     pub(crate) requires: Vec<Wanted>,
     pub(crate) context: Option<Ref>,
     pub(crate) filters: Option<Ref>,

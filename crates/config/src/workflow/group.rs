@@ -160,7 +160,6 @@ impl Compiler<'_> {
                 kind: JobKind::NoOp,
                 processed: Some(processed),
             },
-            inline_approval: false,
             requires: Vec::new(),
             context: None,
             filters: None,

@@ -259,7 +259,6 @@ impl Compiler<'_> {
             group: None,
             stands_for: None,
             concrete,
-            inline_approval: approval,
             requires: distinct(requires),
             context,
             filters,
