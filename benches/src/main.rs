@@ -2,6 +2,7 @@
 //! measured beside it in the same run. Words pick rows by their names. Nothing here fails for being
 //! slow; it fails when something does not run.
 
+mod config;
 mod inputs;
 mod measure;
 
@@ -33,7 +34,7 @@ struct Bench {
     run: fn(&Tools) -> Outcome,
 }
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 12] = [
     Bench {
         name: "hello, host",
         limit: "bash -c",
@@ -82,6 +83,30 @@ const BENCHES: [Bench; 8] = [
         must: 1.5,
         run: output_docker,
     },
+    Bench {
+        name: "config validate",
+        limit: "libyaml scan",
+        must: 3.0,
+        run: config::validate,
+    },
+    Bench {
+        name: "config process",
+        limit: "libyaml scan",
+        must: 5.0,
+        run: config::process,
+    },
+    Bench {
+        name: "config, 10k jobs",
+        limit: "the clock",
+        must: 1.0,
+        run: config::many_jobs,
+    },
+    Bench {
+        name: "config corpus",
+        limit: "the clock",
+        must: 1.0,
+        run: config::corpus,
+    },
 ];
 
 /// What the rows need.
@@ -93,7 +118,23 @@ struct Tools {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let tools = match Tools::find() {
+    if words == [config::MANY] {
+        return match config::compile_many_jobs() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("capstan-benches: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let wanted = |bench: &&Bench| {
+        words.is_empty() || words.iter().any(|word| bench.name.contains(word.as_str()))
+    };
+    let program = BENCHES
+        .iter()
+        .filter(wanted)
+        .any(|bench| !bench.name.starts_with("config"));
+    let tools = match Tools::find(program) {
         Ok(tools) => tools,
         Err(why) => {
             eprintln!("capstan-benches: {why}");
@@ -105,12 +146,8 @@ fn main() -> ExitCode {
         "work", "capstan", "limit", "is", "ratio", "must"
     );
     let mut broken = false;
-    for bench in &BENCHES {
-        let wanted =
-            words.is_empty() || words.iter().any(|word| bench.name.contains(word.as_str()));
-        if wanted {
-            broken |= !print(bench, (bench.run)(&tools));
-        }
+    for bench in BENCHES.iter().filter(wanted) {
+        broken |= !print(bench, (bench.run)(&tools));
     }
     // Leftovers in the temporary directory are no reason to call the figures wrong.
     let _ = std::fs::remove_dir_all(&tools.scratch);
@@ -137,17 +174,25 @@ fn print(bench: &Bench, outcome: Outcome) -> bool {
         }
         Err(why) => {
             println!("{:<16} not measured: {why}", bench.name);
-            why.starts_with("no Docker")
+            why.starts_with("no ")
         }
     }
 }
 
 impl Tools {
-    fn find() -> Result<Self, String> {
-        build()?;
+    /// Builds `program` first, if rows are asked for that run it.
+    fn find(program: bool) -> Result<Self, String> {
+        if cfg!(debug_assertions) {
+            return Err(String::from(
+                "measure a release build: cargo run --release -p capstan-benches",
+            ));
+        }
+        if program {
+            build()?;
+        }
         let exe = std::env::current_exe().map_err(|error| error.to_string())?;
         let capstan = exe.with_file_name("capstan");
-        if !capstan.exists() {
+        if program && !capstan.exists() {
             return Err(format!("{} does not exist", capstan.display()));
         }
         let scratch = std::env::temp_dir().join(format!("capstan-benches-{}", std::process::id()));
@@ -185,11 +230,6 @@ impl Tools {
 
 /// The programs under measurement must be of this tree and of this profile.
 fn build() -> Result<(), String> {
-    if cfg!(debug_assertions) {
-        return Err(String::from(
-            "measure a release build: cargo run --release -p capstan-benches",
-        ));
-    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args([

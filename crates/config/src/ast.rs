@@ -8,7 +8,7 @@ use capstan_model::Span;
 
 use crate::compiler::Compiler;
 use crate::space::SpaceId;
-use crate::yaml::{Entry, Ref, Value};
+use crate::yaml::{Entry, Ref, Text, Value};
 
 pub(crate) mod parameter;
 
@@ -270,7 +270,7 @@ impl Compiler<'_> {
     pub(crate) fn definition(&mut self, entry: &Entry, kind: Kind, space: SpaceId) -> Definition {
         let node = Rc::clone(&entry.value);
         let mut definition = Definition {
-            name: entry.key.clone(),
+            name: entry.key.to_string(),
             space,
             span: entry.key_span,
             node,
@@ -469,7 +469,7 @@ fn reserved(parameters: &Parameters, kind: Kind, orb: bool) -> Option<String> {
     };
     let used: Vec<&str> = parameters
         .keys()
-        .map(String::as_str)
+        .map(Text::as_str)
         .filter(|name| names.contains(name))
         .collect();
     (!used.is_empty()).then(|| used.join(", "))

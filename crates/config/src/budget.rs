@@ -4,16 +4,20 @@ use capstan_model::Span;
 
 use crate::compiler::Compiler;
 
-/// Most nodes that substitution may make, where a long text counts as several.
-const MAX_MADE: u64 = 4_000_000;
+/// Most nodes that may be made, copied and looked at again for each use; a long text counts as several.
+const MAX_MADE: u64 = 3_000_000;
 /// Most steps of all jobs together.
-const MAX_STEPS: u64 = 1_000_000;
+const MAX_STEPS: u64 = 300_000;
+/// Most findings of a kind; nothing more is expanded after as many errors.
+pub(crate) const MAX_FOUND: usize = 500;
 /// Most concrete jobs of one config.
 pub(crate) const MAX_JOBS: usize = 10_000;
 /// Most steps of one job.
 pub(crate) const MAX_STEPS_OF_A_JOB: usize = 10_000;
 /// Deepest chain of commands.
 pub(crate) const MAX_CALLS: usize = 100;
+/// Deepest nesting of lists of steps, through conditions, calls and arguments.
+pub(crate) const MAX_NESTED: usize = 250;
 /// Most orbs of one config, those that orbs import included.
 pub(crate) const MAX_ORBS: usize = 200;
 /// Deepest chain of imports.
@@ -46,7 +50,12 @@ impl Compiler<'_> {
 
     /// Whether nothing more may be made.
     pub(crate) fn spent(&self) -> bool {
-        self.budget.told
+        self.budget.told || self.errors() >= MAX_FOUND
+    }
+
+    /// Reports that a value is too large, and that nothing more is made; false.
+    pub(crate) fn too_large(&mut self, span: Span) -> bool {
+        self.within_bounds(false, span)
     }
 
     fn within_bounds(&mut self, fine: bool, span: Span) -> bool {

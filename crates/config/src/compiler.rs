@@ -3,18 +3,24 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use capstan_model::plan::{FieldOrigin, PinnedOrb, PipelineParameter};
+use capstan_model::plan::{PinnedOrb, PipelineParameter};
 use capstan_model::source::{Origin, OriginKind, Origins};
 use capstan_model::{FileId, OriginId, Span, Trigger};
 use indexmap::IndexMap;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, MAX_FOUND};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr::{Fault, Names};
+use crate::regex::Patterns;
 use crate::sources::Sources;
 use crate::space::{Space, SpaceId};
 use crate::template;
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, MAX_NODES, Node, Ref, Text, Value};
+
+/// Longest text of a finding, in bytes.
+const LONGEST_TEXT: usize = 1_024;
+/// Longest expression that stands without a tag, in bytes.
+const LONGEST_EXPRESSION: usize = 16 * 1024;
 
 /// A compilation under way.
 pub(crate) struct Compiler<'a> {
@@ -27,7 +33,7 @@ pub(crate) struct Compiler<'a> {
     /// The config's names, then those of each orb; by [`SpaceId`].
     pub(crate) spaces: Vec<Space>,
     /// Groups of jobs by name, as written.
-    pub(crate) groups: IndexMap<String, Entry>,
+    pub(crate) groups: IndexMap<Text, Entry>,
     /// Orbs that have to be brought before this can go on.
     pub(crate) missing: Vec<String>,
     /// Orbs that were brought, as they were used.
@@ -41,11 +47,16 @@ pub(crate) struct Compiler<'a> {
     /// What is compiled now came here through this chain of calls; the parent of new origins.
     pub(crate) parent: Option<OriginId>,
     /// Commands being expanded, outermost first.
-    pub(crate) calling: Vec<(SpaceId, String)>,
+    pub(crate) calling: Vec<Rc<crate::ast::Definition>>,
     /// Where the fields of the job that is being built come from.
-    pub(crate) fields: Vec<FieldOrigin>,
+    pub(crate) fields: IndexMap<String, OriginId>,
     pub(crate) budget: Budget,
+    pub(crate) patterns: Patterns,
+    /// How many lists of steps this is in.
+    pub(crate) nested: usize,
     errors: usize,
+    /// Findings by severity, those that were not kept too.
+    told: HashMap<Severity, usize>,
     seen: HashSet<(&'static str, FileId, u32, String)>,
 }
 
@@ -54,8 +65,8 @@ pub(crate) struct Compiler<'a> {
 pub(crate) struct Scope {
     /// Whose elements.
     pub(crate) space: SpaceId,
-    pub(crate) parameters: Option<Rc<HashMap<String, Ref>>>,
-    pub(crate) matrix: Option<Rc<IndexMap<String, Ref>>>,
+    pub(crate) parameters: Option<Rc<HashMap<Text, Ref>>>,
+    pub(crate) matrix: Option<Rc<IndexMap<Text, Ref>>>,
     /// The text was substituted where it was written, and is not looked at again.
     pub(crate) frozen: bool,
 }
@@ -99,9 +110,12 @@ impl<'a> Compiler<'a> {
             v2: false,
             parent: None,
             calling: Vec::new(),
-            fields: Vec::new(),
+            fields: IndexMap::new(),
             budget: Budget::default(),
+            patterns: Patterns::default(),
+            nested: 0,
             errors: 0,
+            told: HashMap::new(),
             seen: HashSet::new(),
         }
     }
@@ -113,6 +127,14 @@ impl<'a> Compiler<'a> {
         if diagnostic.severity == Severity::Warning && file != FileId(0) {
             return;
         }
+        let error = diagnostic.severity == Severity::Error;
+        let told = self.told.entry(diagnostic.severity).or_default();
+        if *told >= MAX_FOUND {
+            // The last one that is kept says so.
+            self.errors += usize::from(error);
+            return;
+        }
+        shorten(&mut diagnostic);
         let key = (
             diagnostic.code,
             file,
@@ -123,7 +145,12 @@ impl<'a> Compiler<'a> {
             if diagnostic.origin.is_empty() {
                 diagnostic.origin = self.trail();
             }
-            self.errors += usize::from(diagnostic.severity == Severity::Error);
+            self.errors += usize::from(error);
+            *self.told.entry(diagnostic.severity).or_default() += 1;
+            if self.told.get(&diagnostic.severity) == Some(&MAX_FOUND) {
+                let more = format!("these are {MAX_FOUND} already, so further ones are not shown");
+                diagnostic.help.push(more);
+            }
             self.found.push(diagnostic);
         }
     }
@@ -259,19 +286,13 @@ impl<'a> Compiler<'a> {
     /// variable does. What was noted before of the same field is overridden, as the field is.
     pub(crate) fn note_field(&mut self, entry: &Entry) {
         let origin = self.written(entry.key_span);
-        self.note(entry.key.to_string(), origin);
+        self.fields.insert(entry.key.to_string(), origin);
         if entry.key == *"environment" {
             for variable in entry.value.map().unwrap_or_default() {
                 let origin = self.written(variable.key_span);
-                self.note(format!("environment.{}", variable.key), origin);
+                let name = format!("environment.{}", variable.key);
+                self.fields.insert(name, origin);
             }
-        }
-    }
-
-    fn note(&mut self, field: String, origin: OriginId) {
-        match self.fields.iter_mut().find(|known| known.field == field) {
-            Some(known) => known.origin = origin,
-            None => self.fields.push(FieldOrigin { field, origin }),
         }
     }
 
@@ -287,8 +308,12 @@ impl<'a> Compiler<'a> {
 
     /// The node with its tags replaced; unchanged parts stay shared.
     pub(crate) fn subst(&mut self, node: &Ref, scope: &Scope) -> Ref {
-        if scope.frozen || self.v2 {
+        if scope.frozen || self.v2 || !node.tags {
             return Rc::clone(node);
+        }
+        // Written once, looked at for every use.
+        if self.spent() || !self.spend(1, node.span) {
+            return Node::new(Value::Bad, node.span);
         }
         match &node.value {
             Value::Str(text) if text.contains("<<") => self.text(text, node.span, scope),
@@ -337,8 +362,16 @@ impl<'a> Compiler<'a> {
     }
 
     fn make(&mut self, value: Value, span: Span) -> Ref {
-        if self.spend(1, span) {
-            Node::new(value, span)
+        let children = match &value {
+            Value::Seq(items) => items.len(),
+            Value::Map(entries) => entries.len(),
+            _ => 0,
+        };
+        let node = Node::new(value, span);
+        // Arguments can double what they are given with every call.
+        let fits = node.weight <= MAX_NODES || self.too_large(span);
+        if self.spend(1 + children as u64, span) && fits {
+            node
         } else {
             Node::new(Value::Bad, span)
         }
@@ -354,17 +387,17 @@ impl<'a> Compiler<'a> {
             Ok((value, tagged)) => {
                 let weight = match &value {
                     Value::Str(text) => 1 + text.len() as u64 / 64,
+                    Value::Seq(items) => 1 + items.len() as u64,
+                    Value::Map(entries) => 1 + entries.len() as u64,
                     _ => 1,
                 };
                 if !self.spend(weight, span) {
                     return Node::new(Value::Bad, span);
                 }
-                Rc::new(Node {
-                    value,
-                    span,
-                    plain: None,
-                    tagged,
-                })
+                match tagged {
+                    true => Node::of_tag(value, span),
+                    false => Node::new(value, span),
+                }
             }
             Err((code, message)) => {
                 self.error(code, message, span);
@@ -375,6 +408,14 @@ impl<'a> Compiler<'a> {
 
     /// An expression that stands bare, without `<< >>`.
     pub(crate) fn expression(&mut self, text: &str, span: Span, scope: &Scope) -> Value {
+        if text.len() > LONGEST_EXPRESSION {
+            let message = format!("an expression has at most {LONGEST_EXPRESSION} bytes");
+            self.error("E_EXPR", message, span);
+            return Value::Bad;
+        }
+        if !self.spend(1 + text.len() as u64 / 64, span) {
+            return Value::Bad;
+        }
         let mut view = View {
             compiler: self,
             scope,
@@ -390,6 +431,21 @@ impl<'a> Compiler<'a> {
     }
 }
 
+/// Texts of a finding may quote the config, and a config may hold megabytes without a blank.
+fn shorten(diagnostic: &mut Diagnostic) {
+    let texts = [&mut diagnostic.message, &mut diagnostic.label]
+        .into_iter()
+        .chain(&mut diagnostic.help)
+        .chain(diagnostic.labels.iter_mut().map(|(_, text)| text));
+    for text in texts {
+        if text.len() > LONGEST_TEXT {
+            let at = text.floor_char_boundary(LONGEST_TEXT);
+            text.truncate(at);
+            text.push('…');
+        }
+    }
+}
+
 struct View<'c, 'a> {
     compiler: &'c mut Compiler<'a>,
     scope: &'c Scope,
@@ -397,6 +453,10 @@ struct View<'c, 'a> {
 }
 
 impl Names for View<'_, '_> {
+    fn matches(&mut self, pattern: &str, text: &str) -> Result<bool, String> {
+        self.compiler.patterns.whole(pattern, text)
+    }
+
     fn value(&mut self, name: &str) -> Result<Value, Fault> {
         let undeclared = |message: String| ("E_PARAM_UNDECLARED", message);
         if let Some(parameter) = name.strip_prefix("parameters.") {
@@ -405,7 +465,7 @@ impl Names for View<'_, '_> {
                 Some(node) => Ok(node.value.clone()),
                 None => {
                     let near = declared.and_then(|all| {
-                        crate::ast::nearest(parameter, all.keys().map(String::as_str))
+                        crate::ast::nearest(parameter, all.keys().map(Text::as_str))
                     });
                     let hint = near
                         .map_or_else(String::new, |n| format!(" (did you mean parameters.{n}?)"));

@@ -1,5 +1,6 @@
 //! Elements become concrete: executors merged into jobs, commands into steps.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use capstan_model::Span;
@@ -7,7 +8,7 @@ use capstan_model::plan::{EnvVar, Shell};
 
 use crate::ast::parameter::posix;
 use crate::compiler::Compiler;
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 pub(crate) mod executor;
 pub(crate) mod fields;
@@ -18,7 +19,7 @@ mod trial;
 /// A new entry of processed output.
 pub(crate) fn entry(key: &str, value: Ref) -> Entry {
     Entry {
-        key: key.to_owned(),
+        key: key.into(),
         key_span: value.span,
         value,
     }
@@ -28,6 +29,9 @@ impl Compiler<'_> {
     /// An `environment` in any of its forms (language 6.12), as a map and as variables.
     pub(crate) fn environment(&mut self, node: &Ref) -> (Vec<Entry>, Vec<EnvVar>) {
         let mut entries: Vec<Entry> = Vec::new();
+        if !self.spend(u64::from(node.weight), node.span) {
+            return (Vec::new(), Vec::new());
+        }
         match &node.value {
             Value::Map(all) => entries.extend(all.iter().cloned()),
             Value::Seq(items) => {
@@ -41,8 +45,9 @@ impl Compiler<'_> {
             Value::Null | Value::Bad => {}
             _ => entries.extend(self.assignment(node)),
         }
-        let mut variables = Vec::new();
-        let mut kept: Vec<Entry> = Vec::new();
+        // A name that stands twice has its last value, at its last place.
+        let mut places: HashMap<Text, usize> = HashMap::with_capacity(entries.len());
+        let mut kept: Vec<Option<(Entry, EnvVar)>> = Vec::with_capacity(entries.len());
         for mut entry in entries {
             if let (true, Value::Bool(b)) = (entry.value.tagged, &entry.value.value) {
                 // A boolean that a tag gave reaches the shell as a number.
@@ -66,23 +71,26 @@ impl Compiler<'_> {
                 let message = format!("{} is a name CircleCI keeps for itself", entry.key);
                 self.warn("W_NAME", message, entry.key_span);
             }
-            variables.retain(|v: &EnvVar| v.name != entry.key);
-            kept.retain(|e| e.key != entry.key);
-            variables.push(EnvVar {
-                name: entry.key.clone(),
+            if let Some(old) = places.insert(entry.key.clone(), kept.len())
+                && let Some(old) = kept.get_mut(old)
+            {
+                *old = None;
+            }
+            let variable = EnvVar {
+                name: entry.key.to_string(),
                 value,
-            });
-            kept.push(entry);
+            };
+            kept.push(Some((entry, variable)));
         }
-        (kept, variables)
+        kept.into_iter().flatten().unzip()
     }
 
     fn assignment(&mut self, node: &Ref) -> Option<Entry> {
         match node.str().and_then(|text| text.split_once('=')) {
             Some((key, value)) => Some(Entry {
-                key: key.to_owned(),
+                key: key.into(),
                 key_span: node.span,
-                value: Node::new(Value::Str(value.to_owned()), node.span),
+                value: Node::new(Value::Str(value.into()), node.span),
             }),
             None => {
                 if !node.is_bad() {
@@ -97,7 +105,7 @@ impl Compiler<'_> {
     /// A text field.
     pub(crate) fn string(&mut self, key: &str, node: &Ref) -> Option<String> {
         match &node.value {
-            Value::Str(text) => Some(text.clone()),
+            Value::Str(text) => Some(text.to_string()),
             Value::Bad => None,
             other => {
                 self.schema(
@@ -124,7 +132,7 @@ impl Compiler<'_> {
     /// A field that is a string or a list of strings.
     pub(crate) fn strings(&mut self, key: &str, node: &Ref) -> Option<Vec<String>> {
         match &node.value {
-            Value::Str(text) => Some(vec![text.clone()]),
+            Value::Str(text) => Some(vec![text.to_string()]),
             Value::Bad => None,
             Value::Seq(items) => {
                 let mut all = Vec::new();
@@ -150,7 +158,7 @@ impl Compiler<'_> {
     /// A `shell`.
     pub(crate) fn shell(&mut self, node: &Ref) -> Option<Shell> {
         match &node.value {
-            Value::Str(line) => Some(Shell::Line(line.clone())),
+            Value::Str(line) => Some(Shell::Line(line.to_string())),
             _ => self.strings("shell", node).map(Shell::List),
         }
     }
@@ -160,7 +168,7 @@ impl Compiler<'_> {
 pub(crate) fn list(items: &[String], span: Span) -> Ref {
     let items = items
         .iter()
-        .map(|text| Node::new(Value::Str(text.clone()), span))
+        .map(|text| Node::new(Value::Str(text.as_str().into()), span))
         .collect();
     Rc::clone(&Node::new(Value::Seq(items), span))
 }

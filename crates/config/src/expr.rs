@@ -1,7 +1,6 @@
 //! Expressions (language 5.4): read and evaluated in one pass; both sides of `and` and `or` are read,
 //! and mistakes count only on a side that matters.
 
-use crate::regex;
 use crate::yaml::Value;
 
 /// A mistake in an expression: its class and what is wrong.
@@ -11,6 +10,9 @@ pub(crate) type Fault = (&'static str, String);
 pub(crate) trait Names {
     /// The value, or why there is none.
     fn value(&mut self, name: &str) -> Result<Value, Fault>;
+
+    /// Whether a text as a whole matches a pattern, or what is wrong with the pattern.
+    fn matches(&mut self, pattern: &str, text: &str) -> Result<bool, String>;
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +104,28 @@ fn lex(text: &str) -> Result<Vec<Token>, Fault> {
         }
     }
     Ok(tokens)
+}
+
+/// Words that are no names although they look like them.
+const WORDS: [&str; 10] = [
+    "and",
+    "AND",
+    "or",
+    "OR",
+    "not",
+    "starts-with",
+    "contains",
+    "matches",
+    "true",
+    "false",
+];
+
+/// Whether an expression is nothing but a name.
+pub(crate) fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+        && text.bytes().all(fits)
+        && !WORDS.contains(&text)
 }
 
 fn quoted(chars: &[char], start: usize, quote: char) -> Result<(String, usize), Fault> {
@@ -217,7 +241,10 @@ impl<N: Names> Reader<'_, N> {
         let mut left = self.order()?;
         while let Some(op) = self.take(&["==", "!=", "starts-with", "contains", "matches"]) {
             let right = self.order()?;
-            left = left.and_then(|left| right.and_then(|right| compare(op, &left, &right)));
+            left = match (left, right) {
+                (Ok(left), Ok(right)) => compare(op, &left, &right, self.names),
+                (Err(fault), _) | (_, Err(fault)) => Err(fault),
+            };
         }
         Ok(left)
     }
@@ -247,13 +274,13 @@ impl<N: Names> Reader<'_, N> {
                 value
             }
             Some(Token::Int(n)) => Ok(Value::Int(n)),
-            Some(Token::Str(text)) => Ok(Value::Str(text)),
+            Some(Token::Str(text)) => Ok(Value::Str(text.into())),
             Some(Token::Regex(text)) if text.len() > 245 || !text.is_ascii() => {
                 return Err(fault(
                     "pattern too long: a pattern holds at most 245 ASCII characters",
                 ));
             }
-            Some(Token::Regex(text)) => Ok(Value::Str(text)),
+            Some(Token::Regex(text)) => Ok(Value::Str(text.into())),
             Some(Token::Name(name)) => match name.as_str() {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
@@ -272,16 +299,20 @@ impl<N: Names> Reader<'_, N> {
     }
 }
 
-fn compare(op: &str, left: &Value, right: &Value) -> Result<Value, Fault> {
+fn compare(op: &str, left: &Value, right: &Value, names: &mut impl Names) -> Result<Value, Fault> {
     if matches!(left, Value::Null | Value::Bad) || matches!(right, Value::Null | Value::Bad) {
         return Ok(Value::Null);
+    }
+    if left.is_large() || right.is_large() {
+        return Err(fault("a list or a map this large cannot be compared"));
     }
     match (op, left.open(), right.open()) {
         ("==", _, _) => Ok(Value::Bool(left.same(right))),
         ("!=", _, _) => Ok(Value::Bool(!left.same(right))),
         ("starts-with", Value::Str(a), Value::Str(b)) => Ok(Value::Bool(a.starts_with(b.as_str()))),
         ("contains", Value::Str(a), Value::Str(b)) => Ok(Value::Bool(a.contains(b.as_str()))),
-        ("matches", Value::Str(a), Value::Str(b)) => regex::whole(b, a)
+        ("matches", Value::Str(a), Value::Str(b)) => names
+            .matches(b, a)
             .map(Value::Bool)
             .map_err(|why| ("E_REGEX", why)),
         _ => Err(fault(format!(

@@ -4,7 +4,7 @@ use capstan_model::Span;
 use capstan_model::plan::Decision;
 
 use crate::compiler::{Compiler, Scope};
-use crate::regex;
+use crate::regex::looks_around;
 use crate::yaml::{Ref, Value};
 
 type Rule = Option<Vec<(String, Span)>>;
@@ -22,7 +22,8 @@ impl Compiler<'_> {
             value,
             span,
         };
-        let Some(filters) = filters else {
+        let Some(filters) = filters.filter(|node| self.spend(u64::from(node.weight), node.span))
+        else {
             let (runs, reason) = match (&branch, &tag) {
                 (None, Some(_)) => (false, "no filters: runs on no tag"),
                 _ => (true, "no filters: runs on every branch"),
@@ -84,7 +85,7 @@ impl Compiler<'_> {
         if let Some(only) = only {
             let hit = only
                 .iter()
-                .find(|(pattern, _)| self.matches(pattern, &name, filters.span));
+                .find(|(pattern, _)| self.matches(pattern, &name));
             let words: Vec<&str> = only.iter().map(|(pattern, _)| pattern.as_str()).collect();
             let clause = format!("filters.{plural}.only: {}", words.join(", "));
             let span = hit.or(only.first()).map_or(filters.span, |(_, span)| *span);
@@ -98,7 +99,7 @@ impl Compiler<'_> {
         if let Some(ignore) = ignore {
             let hit = ignore
                 .iter()
-                .find(|(pattern, _)| self.matches(pattern, &name, filters.span));
+                .find(|(pattern, _)| self.matches(pattern, &name));
             let words: Vec<&str> = ignore.iter().map(|(pattern, _)| pattern.as_str()).collect();
             let clause = format!("filters.{plural}.ignore: {}", words.join(", "));
             if let Some((_, span)) = hit {
@@ -156,9 +157,9 @@ impl Compiler<'_> {
 
     fn pattern(&mut self, text: &str, span: Span) {
         let Some(inner) = inner(text) else { return };
-        match regex::whole(inner, "") {
+        match self.patterns.whole(inner, "") {
             Err(why) => self.error("E_REGEX", why, span),
-            Ok(_) if regex::looks_around(inner) => {
+            Ok(_) if looks_around(inner) => {
                 let message = "CircleCI refuses look-around in patterns; use an expression filter, or `only` with `ignore`";
                 self.warn("W_REGEX_LOOKAROUND", message, span);
             }
@@ -166,9 +167,9 @@ impl Compiler<'_> {
         }
     }
 
-    fn matches(&self, pattern: &str, name: &str, _span: Span) -> bool {
+    fn matches(&mut self, pattern: &str, name: &str) -> bool {
         match inner(pattern) {
-            Some(inner) => regex::whole(inner, name).unwrap_or(false),
+            Some(inner) => self.patterns.whole(inner, name).unwrap_or(false),
             None => pattern == name,
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use capstan_model::plan::{Job, Requirement, Workflow};
+use capstan_model::plan::{Job, JobKind, Requirement, Workflow};
 use capstan_model::{FileId, Span};
 use indexmap::IndexMap;
 
@@ -47,8 +47,10 @@ impl Compiler<'_> {
             if self.errors() > before {
                 continue;
             }
+            crate::checks::workflow(self, draft, &edges);
             self.carry(draft, &edges, &order);
-            if !draft.dropped {
+            // Matrices without members can leave a workflow without jobs.
+            if !draft.dropped && !draft.jobs.is_empty() {
                 for job in &draft.jobs {
                     if let Some(processed) = &job.concrete.processed {
                         jobs.entry(job.name.clone())
@@ -143,6 +145,10 @@ impl Compiler<'_> {
                     && !draft.empty.contains(&wanted.job)
                 {
                     self.nobody(draft, job, wanted);
+                }
+                // Each is a line of the processed config, too.
+                if !self.spend(2 * found.len() as u64, wanted.span) {
+                    return Vec::new();
                 }
                 edges.extend(found.iter().map(|at| (*at, i)));
             }
@@ -306,9 +312,14 @@ impl Compiler<'_> {
         }
     }
 
-    fn plan_workflow(&mut self, draft: &Draft, edges: &[Edges]) -> Workflow {
+    fn plan_workflow(&mut self, draft: &mut Draft, edges: &[Edges]) -> Workflow {
+        let kinds: Vec<JobKind> = draft
+            .jobs
+            .iter_mut()
+            .map(|job| std::mem::replace(&mut job.concrete.kind, JobKind::NoOp))
+            .collect();
         let mut jobs = Vec::new();
-        for (job, edges) in draft.jobs.iter().zip(edges) {
+        for ((job, kind), edges) in draft.jobs.iter().zip(kinds).zip(edges) {
             let mut requires: Vec<Requirement> = Vec::new();
             let mut places: HashMap<usize, usize> = HashMap::new();
             for (to, wanted) in edges {
@@ -338,7 +349,7 @@ impl Compiler<'_> {
             let contexts = contexts.and_then(|node| self.context_names(node));
             jobs.push(Job {
                 name: job.name.clone(),
-                kind: job.concrete.kind.clone(),
+                kind,
                 decision: job.decision.clone(),
                 requires,
                 contexts: contexts.unwrap_or_default(),
@@ -462,11 +473,12 @@ fn name_all(drafts: &mut [Draft]) {
 }
 
 fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
-    let text = |text: &str| Node::new(Value::Str(text.to_owned()), nowhere);
+    let text = |text: &str| Node::new(Value::Str(text.into()), nowhere);
     let mut items: Vec<Ref> = Vec::new();
     for (job, edges) in draft.jobs.iter().zip(edges) {
         let mut fields: Vec<Entry> = Vec::new();
-        if job.inline_approval {
+        // A job defined as an approval has no entry of its own, so its type stands here too.
+        if matches!(job.concrete.kind, JobKind::Approval) {
             fields.push(entry("type", text("approval")));
         }
         let mut required: Vec<Ref> = Vec::new();
@@ -497,11 +509,6 @@ fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
         ];
         for (key, node) in kept {
             fields.extend(node.as_ref().map(|node| entry(key, Rc::clone(node))));
-        }
-        // A job defined as an approval has no entry of its own, so its type stands here.
-        let approval = matches!(job.concrete.kind, capstan_model::plan::JobKind::Approval);
-        if approval && !job.inline_approval {
-            fields.push(entry("type", text("approval")));
         }
         items.push(if fields.is_empty() {
             text(&job.name)

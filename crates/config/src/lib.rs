@@ -12,6 +12,9 @@ pub mod diagnostic;
 mod expand;
 mod expr;
 mod filter;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod language;
 mod logic;
@@ -56,7 +59,21 @@ pub enum Compiled {
 
 /// Compiles the first file of `sources` for `trigger`. The same input gives the same output.
 pub fn compile(sources: &Sources, trigger: &Trigger) -> Compiled {
-    told(sources, lower::lower(sources, trigger))
+    told(sources, lower::lower(sources, trigger, lower::Wanted::Plan))
+}
+
+/// Finds what [`compile`] would find, and makes no plan: what it would ask for, or what is to be said.
+///
+/// # Errors
+/// Orbs are missing, as in [`Compiled::Missing`].
+pub fn check(sources: &Sources, trigger: &Trigger) -> Result<Vec<Diagnostic>, Vec<String>> {
+    match told(
+        sources,
+        lower::lower(sources, trigger, lower::Wanted::Findings),
+    ) {
+        Compiled::Missing(orbs) => Err(orbs),
+        Compiled::Done { diagnostics, .. } => Ok(diagnostics),
+    }
 }
 
 /// Checks the first file of `sources` as the text of an orb: its shape, and what each of its elements

@@ -2,7 +2,7 @@
 
 use capstan_model::Span;
 
-use crate::regex;
+use crate::regex::Patterns;
 use crate::yaml::{Node, Ref, Value};
 
 /// A mistake in a statement.
@@ -14,15 +14,15 @@ const MAX_DEPTH: u32 = 100;
 pub(crate) const OPERATORS: [&str; 5] = ["and", "or", "not", "equal", "matches"];
 
 /// The value of a statement.
-pub(crate) fn evaluate(node: &Ref) -> Result<Value, Fault> {
-    statement(node, 0)
+pub(crate) fn evaluate(node: &Ref, patterns: &mut Patterns) -> Result<Value, Fault> {
+    statement(node, 0, patterns)
 }
 
 fn logic(message: impl Into<String>, span: Span) -> Fault {
     ("E_LOGIC", message.into(), span)
 }
 
-fn statement(node: &Ref, depth: u32) -> Result<Value, Fault> {
+fn statement(node: &Ref, depth: u32, patterns: &mut Patterns) -> Result<Value, Fault> {
     if depth > MAX_DEPTH {
         return Err(logic("the statement is too deep", node.span));
     }
@@ -36,7 +36,7 @@ fn statement(node: &Ref, depth: u32) -> Result<Value, Fault> {
                 );
                 return Err(logic(message, node.span));
             };
-            operator(&entry.key, entry.key_span, &entry.value, depth)
+            operator(&entry.key, entry.key_span, &entry.value, depth, patterns)
         }
         Value::Seq(_) if !node.tagged => Err(logic(
             "a logic statement is no list: write `and: […]` or `or: […]`",
@@ -57,7 +57,13 @@ fn operands<'a>(key: &str, node: &'a Node) -> Result<&'a [Ref], Fault> {
     }
 }
 
-fn operator(key: &str, span: Span, node: &Ref, depth: u32) -> Result<Value, Fault> {
+fn operator(
+    key: &str,
+    span: Span,
+    node: &Ref,
+    depth: u32,
+    patterns: &mut Patterns,
+) -> Result<Value, Fault> {
     if node.is_bad() {
         return Ok(Value::Bad);
     }
@@ -67,7 +73,7 @@ fn operator(key: &str, span: Span, node: &Ref, depth: u32) -> Result<Value, Faul
             let stops = key == "or";
             let mut result = !stops;
             for item in operands(key, node)? {
-                if statement(item, depth + 1)?.truthy() == stops {
+                if statement(item, depth + 1, patterns)?.truthy() == stops {
                     result = stops;
                     break;
                 }
@@ -77,15 +83,19 @@ fn operator(key: &str, span: Span, node: &Ref, depth: u32) -> Result<Value, Faul
         "not" if node.seq().is_some() && !node.tagged => {
             return Err(logic("`not` takes one statement, not a list", node.span));
         }
-        "not" => !statement(node, depth + 1)?.truthy(),
+        "not" => !statement(node, depth + 1, patterns)?.truthy(),
         "equal" => {
             let items = operands(key, node)?;
+            if let Some(large) = items.iter().find(|item| item.value.is_large()) {
+                let message = "a list or a map this large cannot be compared";
+                return Err(logic(message, large.span));
+            }
             items.windows(2).all(|pair| match pair {
                 [a, b] => a.value.same(&b.value),
                 _ => true,
             })
         }
-        "matches" => matches(node)?,
+        "matches" => matches(node, patterns)?,
         _ => {
             let message = format!(
                 "`{key}` is no logic operator; there are {}",
@@ -97,7 +107,7 @@ fn operator(key: &str, span: Span, node: &Ref, depth: u32) -> Result<Value, Faul
     Ok(Value::Bool(result))
 }
 
-fn matches(node: &Ref) -> Result<bool, Fault> {
+fn matches(node: &Ref, patterns: &mut Patterns) -> Result<bool, Fault> {
     let entries = node
         .map()
         .ok_or_else(|| logic("`matches` takes a map of `pattern` and `value`", node.span))?;
@@ -132,5 +142,7 @@ fn matches(node: &Ref) -> Result<bool, Fault> {
         Value::Bad => return Ok(false),
         _ => return Err(logic("matches: pattern must be a string", pattern.span)),
     };
-    regex::whole(pattern_text, text).map_err(|why| ("E_REGEX", why, pattern.span))
+    patterns
+        .whole(pattern_text, text)
+        .map_err(|why| ("E_REGEX", why, pattern.span))
 }

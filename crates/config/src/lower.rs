@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::processed;
 use crate::sources::Sources;
 use crate::space::SpaceId;
-use crate::yaml::{self, Ref, Value};
+use crate::yaml::{self, Ref, Text, Value};
 
 const TOP: &[&str] = &[
     "version",
@@ -46,15 +46,24 @@ pub(crate) enum Lowered {
     Missing(Vec<String>),
 }
 
+/// What a compilation is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Findings only.
+    Findings,
+    /// A plan, with the processed config.
+    Plan,
+}
+
 /// Compiles the first of the sources.
-pub(crate) fn lower(sources: &Sources, trigger: &Trigger) -> Lowered {
+pub(crate) fn lower(sources: &Sources, trigger: &Trigger, wanted: Wanted) -> Lowered {
     let mut compiler = Compiler::new(sources, trigger);
     let text = sources.get(FileId(0)).map_or("", |file| file.text.as_str());
     let root = match compiler.read(text) {
         Ok(root) => root,
         Err(found) => return Lowered::Done(None, found),
     };
-    let plan = compiler.config(&root, text);
+    let plan = compiler.config(&root, text, wanted);
     compiler.end(plan)
 }
 
@@ -111,7 +120,7 @@ impl Compiler<'_> {
         Lowered::Done(plan, found)
     }
 
-    fn config(&mut self, root: &Ref, text: &str) -> Option<Plan> {
+    fn config(&mut self, root: &Ref, text: &str, wanted: Wanted) -> Option<Plan> {
         self.version(root)?;
         for entry in root.map().unwrap_or_default() {
             let key = entry.key.as_str();
@@ -161,6 +170,9 @@ impl Compiler<'_> {
             end: root.span.start,
             ..root.span
         };
+        if wanted == Wanted::Findings {
+            return Some(Plan::default());
+        }
         let Some(processed) = processed::config(&processed, &self.pins, text) else {
             let message = "the expanded config is longer than 32 MiB";
             self.error("E_LIMIT", message, start);
@@ -322,7 +334,7 @@ impl Compiler<'_> {
         for kind in Kind::ALL {
             let names: Vec<String> = self
                 .space(space)
-                .map(|there| there.written(kind).keys().cloned().collect())
+                .map(|there| there.written(kind).keys().map(Text::to_string).collect())
                 .unwrap_or_default();
             for name in names {
                 self.try_one(space, kind, &name);

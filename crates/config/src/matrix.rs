@@ -5,17 +5,22 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 
 use crate::compiler::{Compiler, Scope};
-use crate::yaml::{Node, Ref, Value};
+use crate::yaml::{Node, Ref, Text, Value};
 
 const MAX_CELLS: usize = 128;
+/// The heaviest value of a cell: it becomes a part of a name.
+const LARGEST: u32 = 256;
 
 /// Values by parameter, in the order of the declaration.
-pub(crate) type Cell = IndexMap<String, Ref>;
+pub(crate) type Cell = IndexMap<Text, Ref>;
 
 impl Compiler<'_> {
     /// The cells of a matrix in order, or `None` where a mistake was reported.
     pub(crate) fn cells(&mut self, node: &Ref) -> Option<Vec<Cell>> {
         let node = self.subst(node, &Scope::default());
+        if !self.spend(u64::from(node.weight), node.span) {
+            return None;
+        }
         let entries = match &node.value {
             Value::Map(entries) => entries,
             Value::Bad => return None,
@@ -62,8 +67,16 @@ impl Compiler<'_> {
             };
             let mut distinct: Vec<&Ref> = Vec::new();
             for value in values {
+                if value.weight > LARGEST {
+                    let message = format!("[{}] holds a value too large for a name", axis.key);
+                    self.error("E_MATRIX", message, value.span);
+                    return None;
+                }
                 if !distinct.iter().any(|other| other.value.same(&value.value)) {
                     distinct.push(value);
+                }
+                if distinct.len() > MAX_CELLS {
+                    break;
                 }
             }
             if distinct.is_empty() {
@@ -93,6 +106,9 @@ impl Compiler<'_> {
                 return None;
             };
             for rule in rules {
+                if !self.spend(u64::from(rule.weight) + cells.len() as u64, rule.span) {
+                    return None;
+                }
                 let Some(wanted) = rule.map() else {
                     self.error("E_MATRIX", "an entry of `exclude` is a map", rule.span);
                     continue;
@@ -116,7 +132,7 @@ impl Compiler<'_> {
 
 /// `-v1-v2`: values as text in the alphabetical order of their parameters.
 pub(crate) fn suffix(cell: &Cell) -> String {
-    let mut sorted: Vec<(&String, &Ref)> = cell.iter().collect();
+    let mut sorted: Vec<(&Text, &Ref)> = cell.iter().collect();
     sorted.sort_by(|a, b| a.0.cmp(b.0));
     sorted
         .iter()

@@ -47,6 +47,9 @@ impl Compiler<'_> {
             return;
         };
         for entry in entries {
+            if self.spent() {
+                return;
+            }
             if entry.key.contains('/') {
                 let message = format!(
                     "an orb cannot be called [{}]: `/` is for its parts",
@@ -75,7 +78,7 @@ impl Compiler<'_> {
         // An inline orb's parts are substituted with the elements they are in.
         if entry.value.map().is_some() {
             let mut path = path.to_vec();
-            path.push(entry.key.clone());
+            path.push(entry.key.to_string());
             return self.orb(String::from("inline"), &entry.value, &path);
         }
         let value = self.subst(&entry.value, &Scope::of(space));
@@ -138,6 +141,9 @@ impl Compiler<'_> {
                 let known = self.missing.iter().any(|other| other == reference);
                 if kind == Reference::Url && !known && urls.count() + self.urls() >= MAX_URLS {
                     let message = format!("a config uses at most {MAX_URLS} orbs by URL");
+                    self.error("E_LIMIT", message, span);
+                } else if !known && self.missing.len() + self.files.len() >= MAX_ORBS {
+                    let message = format!("a config uses at most {MAX_ORBS} orbs");
                     self.error("E_LIMIT", message, span);
                 } else if !known {
                     self.missing.push(reference.to_owned());
@@ -213,6 +219,7 @@ impl Compiler<'_> {
         let root = yaml::parse(file, text, &mut found);
         // Duplicate keys and the like leave an orb readable; its author's mistakes are not the user's.
         let import = match root {
+            Ok(root) if !self.spend(u64::from(root.weight), span) => Import::Broken,
             Ok(root) => {
                 let mut path = path.to_vec();
                 path.push(exact.clone());

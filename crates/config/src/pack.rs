@@ -289,7 +289,7 @@ impl<'a> Reader<'a> {
             for entry in entries {
                 let value = self.value(&entry.value);
                 map.push(Key {
-                    name: entry.key.clone(),
+                    name: entry.key.to_string(),
                     value,
                     origin: self.origin(entry.key_span),
                 });

@@ -6,6 +6,10 @@ use capstan_model::plan::PinnedOrb;
 
 use crate::yaml::Value;
 
+/// Words that some YAML reads as something else than text.
+const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+/// Longest key without a mark, in bytes; YAML has a limit of 1,024 characters.
+const LONGEST_KEY: usize = 1_000;
 /// Longest result, in bytes.
 const MAX_RESULT: usize = 32 * 1024 * 1024;
 
@@ -74,7 +78,7 @@ fn block(out: &mut String, value: &Value, indent: usize) {
                         }
                     }
                     other => {
-                        out.push_str(&inline(other));
+                        inline(out, other);
                         out.push('\n');
                     }
                 }
@@ -82,14 +86,17 @@ fn block(out: &mut String, value: &Value, indent: usize) {
         }
         other => {
             pad(out, indent);
-            out.push_str(&inline(other));
+            inline(out, other);
             out.push('\n');
         }
     }
 }
 
 fn pair(out: &mut String, key: &str, value: &Value, indent: usize) {
-    out.push_str(&string(key));
+    if self::key(out, key) {
+        out.push('\n');
+        pad(out, indent);
+    }
     out.push(':');
     match value {
         Value::Map(entries) if !entries.is_empty() => {
@@ -115,7 +122,7 @@ fn pair(out: &mut String, key: &str, value: &Value, indent: usize) {
         }
         other => {
             out.push(' ');
-            out.push_str(&inline(other));
+            inline(out, other);
             out.push('\n');
         }
     }
@@ -140,42 +147,60 @@ fn literal(text: &str) -> bool {
             .any(|line| line.trim().is_empty() && !line.is_empty())
 }
 
-fn inline(value: &Value) -> String {
-    match value {
-        Value::Str(text) => string(text),
-        Value::Bad | Value::Null => String::from("null"),
+fn inline(out: &mut String, value: &Value) {
+    if out.len() > MAX_RESULT {
+        return;
+    }
+    match value.open() {
+        Value::Str(text) => string(out, text),
+        Value::Bad | Value::Null => out.push_str("null"),
         Value::Seq(items) => {
-            let items: Vec<String> = items.iter().map(|item| inline(&item.value)).collect();
-            format!("[{}]", items.join(", "))
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at > 0 { ", " } else { "" });
+                inline(out, &item.value);
+            }
+            out.push(']');
         }
         Value::Map(entries) => {
-            let entries: Vec<String> = entries
-                .iter()
-                .map(|e| format!("{}: {}", string(&e.key), inline(&e.value.value)))
-                .collect();
-            format!("{{{}}}", entries.join(", "))
+            out.push('{');
+            for (at, entry) in entries.iter().enumerate() {
+                out.push_str(if at > 0 { ", " } else { "" });
+                let long = key(out, &entry.key);
+                out.push_str(if long { " : " } else { ": " });
+                inline(out, &entry.value.value);
+            }
+            out.push('}');
         }
-        other => other.text().unwrap_or_default(),
+        other => out.push_str(&other.text().unwrap_or_default()),
     }
 }
 
-/// A scalar: plain where it reads back as the same string in any YAML, else in double quotes.
-fn string(text: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./ ~@+$(){}".contains(c);
-    let plain = text
-        .chars()
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '/')
-        && !text.ends_with(' ')
-        && text.chars().all(safe)
-        && !matches!(
-            text.to_ascii_lowercase().as_str(),
-            "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n"
-        );
-    if plain && !text.contains(['{', '}']) {
-        return text.to_owned();
+/// Writes a key, and says whether it is so long that YAML wants a mark before it.
+fn key(out: &mut String, text: &str) -> bool {
+    let start = out.len();
+    string(out, text);
+    let long = out.len() - start > LONGEST_KEY;
+    if long {
+        out.insert_str(start, "? ");
     }
-    let mut out = String::from("\"");
+    long
+}
+
+/// A scalar: plain where it reads back as the same string in any YAML, else in double quotes.
+fn string(out: &mut String, text: &str) {
+    let safe = |c: u8| c.is_ascii_alphanumeric() || b"_-./ ~@+$()".contains(&c);
+    let plain = text
+        .bytes()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == b'/')
+        && !text.ends_with(' ')
+        && text.bytes().all(safe)
+        && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
+    if plain {
+        return out.push_str(text);
+    }
+    out.push('"');
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -191,5 +216,4 @@ fn string(text: &str) -> String {
         }
     }
     out.push('"');
-    out
 }

@@ -10,9 +10,10 @@ use capstan_model::Span;
 use indexmap::IndexMap;
 
 use crate::ast::{Definition, Kind, suggest};
+use crate::budget::MAX_CALLS;
 use crate::compiler::Compiler;
 use crate::expand::fields::BUILT_IN;
-use crate::yaml::Entry;
+use crate::yaml::{Entry, Text};
 
 /// A row of the compiler's spaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -34,11 +35,11 @@ pub(crate) struct Space {
     /// `ns/orb@1.2.3`, `inline` or a URL; empty for the config.
     pub(crate) reference: String,
     /// Elements as written, by kind and name.
-    written: [IndexMap<String, Entry>; 3],
+    written: [IndexMap<Text, Entry>; 3],
     /// Elements whose shape was looked at.
-    defined: HashMap<(Kind, String), Rc<Definition>>,
+    defined: [HashMap<Text, Rc<Definition>>; 3],
     /// Imported orbs by alias.
-    pub(crate) orbs: IndexMap<String, Import>,
+    pub(crate) orbs: IndexMap<Text, Import>,
 }
 
 /// What an alias of `orbs` stands for.
@@ -66,7 +67,7 @@ impl Space {
     }
 
     /// Elements of one kind as written, by name.
-    pub(crate) fn written(&self, kind: Kind) -> &IndexMap<String, Entry> {
+    pub(crate) fn written(&self, kind: Kind) -> &IndexMap<Text, Entry> {
         let [commands, executors, jobs] = &self.written;
         match kind {
             Kind::Command => commands,
@@ -103,14 +104,13 @@ impl Compiler<'_> {
     /// mistakes in parts of an orb that nobody uses are nobody's.
     fn own(&mut self, space: SpaceId, kind: Kind, name: &str) -> Option<Rc<Definition>> {
         let there = self.space(space)?;
-        if let Some(definition) = there.defined.get(&(kind, name.to_owned())) {
+        if let Some(definition) = there.defined[kind as usize].get(name) {
             return Some(Rc::clone(definition));
         }
         let entry = there.written(kind).get(name)?.clone();
         let definition = Rc::new(self.definition(&entry, kind, space));
         if let Some(there) = self.spaces.get_mut(space.0 as usize) {
-            let key = (kind, name.to_owned());
-            there.defined.insert(key, Rc::clone(&definition));
+            there.defined[kind as usize].insert(name.into(), Rc::clone(&definition));
         }
         Some(definition)
     }
@@ -120,7 +120,7 @@ impl Compiler<'_> {
         for kind in Kind::ALL {
             let names: Vec<String> = self
                 .space(space)
-                .map(|space| space.written(kind).keys().cloned().collect())
+                .map(|space| space.written(kind).keys().map(Text::to_string).collect())
                 .unwrap_or_default();
             for name in names {
                 self.own(space, kind, &name);
@@ -153,6 +153,11 @@ impl Compiler<'_> {
                 let what = kind.word();
                 let message = format!("Infinite loop detected: {what} {} is its own alias", here.1);
                 self.error("E_CYCLE", message, definition.span);
+                return None;
+            }
+            if path.len() >= MAX_CALLS {
+                let message = format!("aliases of aliases, deeper than {MAX_CALLS}");
+                self.error("E_LIMIT", message, span);
                 return None;
             }
             path.push(here);
@@ -197,7 +202,7 @@ impl Compiler<'_> {
                     );
                     let orbs = self.space(space).map(|s| &s.orbs);
                     let help = orbs
-                        .and_then(|orbs| suggest(orb, orbs.keys().map(String::as_str)))
+                        .and_then(|orbs| suggest(orb, orbs.keys().map(Text::as_str)))
                         .or_else(|| {
                             Some(format!(
                                 "declare it: `orbs: {{{orb}: namespace/{orb}@1.0.0}}`"
@@ -242,7 +247,7 @@ impl Compiler<'_> {
             _ => None,
         };
         let there = self.space(space);
-        let known = there.map(|s| s.written(kind).keys().map(String::as_str));
+        let known = there.map(|s| s.written(kind).keys().map(Text::as_str));
         let built_in = if kind == Kind::Command && name == inner {
             BUILT_IN
         } else {
@@ -254,7 +259,7 @@ impl Compiler<'_> {
         );
         let help = other.or(near).or_else(|| {
             let there = there?;
-            let names: Vec<&str> = there.written(kind).keys().map(String::as_str).collect();
+            let names: Vec<&str> = there.written(kind).keys().map(Text::as_str).collect();
             if space.is_orb() && name != inner && !names.is_empty() && names.len() <= 12 {
                 let word = kind.word();
                 return Some(format!(

@@ -3,6 +3,8 @@
 use crate::expr::{self, Fault, Names};
 use crate::yaml::Value;
 
+/// Longest text with its tags replaced, in bytes.
+const MAX_TEXT: usize = 4 * 1024 * 1024;
 /// Longest content of a tag.
 const MAX_TAG: usize = 2048;
 
@@ -22,7 +24,10 @@ fn lex(text: &str) -> Result<Vec<Part>, Fault> {
     let mut parts = Vec::new();
     let mut plain = String::new();
     let mut rest = text;
-    while let Some(c) = rest.chars().next() {
+    while !rest.is_empty() {
+        let at = rest.find(['<', '\\']).unwrap_or(rest.len());
+        plain.push_str(rest.get(..at).unwrap_or(""));
+        rest = rest.get(at..).unwrap_or("");
         if let Some(after) = rest.strip_prefix("\\\\<<") {
             plain.push('\\');
             rest = tag(after, &mut plain, &mut parts)?;
@@ -35,7 +40,7 @@ fn lex(text: &str) -> Result<Vec<Part>, Fault> {
             });
         } else if let Some(after) = rest.strip_prefix("<<") {
             rest = tag(after, &mut plain, &mut parts)?;
-        } else {
+        } else if let Some(c) = rest.chars().next() {
             plain.push(c);
             rest = rest.get(c.len_utf8()..).unwrap_or("");
         }
@@ -100,7 +105,8 @@ fn tag<'a>(after: &'a str, plain: &mut String, parts: &mut Vec<Part>) -> Result<
 fn value(content: &str, names: &mut impl Names) -> Result<Value, Fault> {
     // A parameter whose name does not fit the grammar can still stand alone.
     let odd = content.starts_with("parameters.") && content.contains(|c: char| !c.is_ascii());
-    if odd {
+    // Most tags are one name, which needs no reading.
+    if odd || expr::is_name(content) {
         return names.value(content);
     }
     expr::evaluate(content, names).map_err(|(code, message)| {
@@ -122,8 +128,15 @@ pub(crate) fn render(text: &str, names: &mut impl Names) -> Result<(Value, bool)
     let mut out = String::new();
     // Open sections with whether what is in them is kept.
     let mut open: Vec<(String, bool)> = Vec::new();
+    let mut dropping = 0usize;
     for part in parts {
-        let kept = open.iter().all(|(_, kept)| *kept);
+        if out.len() > MAX_TEXT {
+            return Err((
+                "E_LIMIT",
+                format!("with its tags replaced this text has more than {MAX_TEXT} bytes"),
+            ));
+        }
+        let kept = dropping == 0;
         match part {
             Part::Text(text) if kept => out.push_str(&text),
             Part::Tag(content) if kept => {
@@ -141,17 +154,18 @@ pub(crate) fn render(text: &str, names: &mut impl Names) -> Result<(Value, bool)
             }
             Part::Open { name, wanted } => {
                 let holds = value(&name, names)?.truthy();
+                dropping += usize::from(holds != wanted);
                 open.push((name, holds == wanted));
             }
             Part::Close(name) => match open.pop() {
-                Some((started, _)) if started == name => {}
+                Some((started, kept)) if started == name => dropping -= usize::from(!kept),
                 _ => return Err(fault("Expected section end tag to match start tag")),
             },
             Part::Text(_) | Part::Tag(_) => {}
         }
     }
     if open.is_empty() {
-        Ok((Value::Str(out), false))
+        Ok((Value::Str(out.into()), false))
     } else {
         Err(fault("Unclosed section, expected '<</'"))
     }
@@ -168,10 +182,14 @@ mod tests {
             match name {
                 "n" => Ok(Value::Int(4)),
                 "yes" => Ok(Value::Bool(true)),
-                "s" => Ok(Value::Str("<< n >>".to_owned())),
+                "s" => Ok(Value::Str("<< n >>".into())),
                 "list" => Ok(Value::Seq(Vec::new())),
                 _ => Err(("E_PARAM_UNDECLARED", name.to_owned())),
             }
+        }
+
+        fn matches(&mut self, _: &str, _: &str) -> Result<bool, String> {
+            Ok(false)
         }
     }
 

@@ -7,7 +7,7 @@ use capstan_model::trigger::{ParameterValue, TriggerKind};
 use crate::ast::parameter::Type;
 use crate::ast::{Parameter, Parameters, suggest};
 use crate::compiler::Compiler;
-use crate::yaml::{Node, Ref, Value};
+use crate::yaml::{Node, Ref, Text, Value};
 
 impl Compiler<'_> {
     /// Gives each declared parameter the trigger's value or its default.
@@ -17,7 +17,7 @@ impl Compiler<'_> {
             ..span
         };
         for (name, parameter) in declared {
-            let given = self.trigger.parameters.get(name);
+            let given = self.trigger.parameters.get(name.as_str());
             let value = match given {
                 None => parameter
                     .default
@@ -30,7 +30,7 @@ impl Compiler<'_> {
             };
             if let Some(default) = parameter.default.as_ref().and_then(plain) {
                 self.declared.push(PipelineParameter {
-                    name: name.clone(),
+                    name: name.to_string(),
                     value: plain(&value).unwrap_or_else(|| default.clone()),
                     default,
                 });
@@ -42,10 +42,10 @@ impl Compiler<'_> {
             .trigger
             .parameters
             .keys()
-            .filter(|name| !declared.contains_key(*name))
+            .filter(|name| !declared.contains_key(name.as_str()))
             .collect();
         for name in unknown {
-            let help = suggest(name, declared.keys().map(String::as_str)).or_else(|| {
+            let help = suggest(name, declared.keys().map(Text::as_str)).or_else(|| {
                 Some(String::from(
                     "the config declares its own under `parameters`",
                 ))
@@ -63,10 +63,14 @@ impl Compiler<'_> {
             if text.is_empty() {
                 Value::Null
             } else {
-                Value::Str(text.to_owned())
+                Value::Str(text.into())
             }
         };
-        let maybe = |value: &Option<String>| value.clone().map_or(Value::Null, Value::Str);
+        let maybe = |value: &Option<String>| {
+            value
+                .as_deref()
+                .map_or(Value::Null, |text| Value::Str(text.into()))
+        };
         let source = match trigger.kind {
             TriggerKind::CommandLine | TriggerKind::Api => "api",
             TriggerKind::Webhook => "webhook",
@@ -83,7 +87,7 @@ impl Compiler<'_> {
         };
         let number = i64::try_from(trigger.number).unwrap_or(i64::MAX);
         let known = [
-            ("id", Value::Str(trigger.pipeline.to_string())),
+            ("id", Value::Str(trigger.pipeline.to_string().into())),
             ("number", Value::Int(number)),
             ("name", Value::Null),
             ("definition.id", Value::Null),
@@ -108,17 +112,17 @@ impl Compiler<'_> {
             ("config.repository.url", text(&project.web_url)),
             ("config.ref", maybe(&revision.branch)),
             ("config.sha", maybe(&revision.sha)),
-            ("trigger_source", Value::Str(source.to_owned())),
-            ("trigger.type", Value::Str(kind.to_owned())),
+            ("trigger_source", Value::Str(source.into())),
+            ("trigger.type", Value::Str(kind.into())),
             ("trigger.id", Value::Null),
             (
                 "trigger.received_at",
-                Value::Str(iso8601(trigger.received_at_ms)),
+                Value::Str(iso8601(trigger.received_at_ms).into()),
             ),
             ("schedule.name", Value::Null),
             ("schedule.id", Value::Null),
-            ("event.name", Value::Str(kind.to_owned())),
-            ("event.action", Value::Str(kind.to_owned())),
+            ("event.name", Value::Str(kind.into())),
+            ("event.action", Value::Str(kind.into())),
         ];
         for (name, value) in known {
             self.pipeline.insert(format!("pipeline.{name}"), value);
@@ -126,7 +130,7 @@ impl Compiler<'_> {
         for (name, value) in &trigger.values {
             let value = match value {
                 ParameterValue::String(text) | ParameterValue::Untyped(text) => {
-                    Value::Str(text.clone())
+                    Value::Str(text.as_str().into())
                 }
                 ParameterValue::Integer(n) => Value::Int(*n),
                 ParameterValue::Boolean(b) => Value::Bool(*b),
@@ -139,7 +143,7 @@ impl Compiler<'_> {
 /// The value of a pipeline parameter as data; `None` for what none can hold.
 fn plain(node: &Ref) -> Option<ParameterValue> {
     match &node.value {
-        Value::Str(text) => Some(ParameterValue::String(text.clone())),
+        Value::Str(text) => Some(ParameterValue::String(text.to_string())),
         Value::Int(n) => Some(ParameterValue::Integer(*n)),
         Value::Bool(b) => Some(ParameterValue::Boolean(*b)),
         _ => node.source_text().map(ParameterValue::String),
@@ -149,7 +153,7 @@ fn plain(node: &Ref) -> Option<ParameterValue> {
 /// A value of the trigger; text of a command line is read as the declared type says.
 fn given_value(given: &ParameterValue, parameter: &Parameter) -> Value {
     match given {
-        ParameterValue::String(text) => Value::Str(text.clone()),
+        ParameterValue::String(text) => Value::Str(text.as_str().into()),
         ParameterValue::Integer(n) => Value::Int(*n),
         ParameterValue::Boolean(b) => Value::Bool(*b),
         ParameterValue::Untyped(text) => {
@@ -170,7 +174,7 @@ fn given_value(given: &ParameterValue, parameter: &Parameter) -> Value {
                 }
                 _ => None,
             };
-            read.unwrap_or_else(|| Value::Str(text.clone()))
+            read.unwrap_or_else(|| Value::Str(text.as_str().into()))
         }
     }
 }

@@ -36,7 +36,6 @@ pub(crate) struct Invocation {
     /// The group it is the end of, as the workflow names it.
     pub(crate) stands_for: Option<String>,
     pub(crate) concrete: Concrete,
-    pub(crate) inline_approval: bool,
     pub(crate) requires: Vec<Wanted>,
     pub(crate) context: Option<Ref>,
     pub(crate) filters: Option<Ref>,
@@ -94,7 +93,7 @@ impl Compiler<'_> {
             drafts.push(self.implicit(root)?);
         }
         for entry in &listed {
-            let kind = OriginKind::Workflow(entry.key.clone());
+            let kind = OriginKind::Workflow(entry.key.to_string());
             let draft = self.within(kind, entry.key_span, |this| this.workflow(entry));
             drafts.extend(draft);
         }
@@ -151,7 +150,7 @@ impl Compiler<'_> {
             }
             return None;
         };
-        let name = Node::new(Value::Str(String::from("build")), span);
+        let name = Node::new(Value::Str("build".into()), span);
         let mut draft = self.draft("workflow", span);
         self.invocation(&name, &mut draft, None);
         // Without workflows the job's own `branches` still count (language 7).
@@ -302,7 +301,7 @@ impl Compiler<'_> {
                     let message = "text around a tag makes a text that is always true; put all of it into the tag";
                     self.warn("W_ALWAYS_TRUE", message, node.span);
                 }
-                match logic::evaluate(&substituted) {
+                match logic::evaluate(&substituted, &mut self.patterns) {
                     Ok(Value::Bad) => return None,
                     Ok(value) => value,
                     Err((code, message, span)) => {
@@ -314,7 +313,7 @@ impl Compiler<'_> {
         };
         let holds = value.truthy();
         let runs = holds == (clause.key == "when");
-        let shown = value.text().unwrap_or_else(|| value.json().to_string());
+        let shown = value.text().unwrap_or_else(|| value.brief());
         let word = if holds { "true" } else { "false" };
         let file = self.origins.files.get(node.span.file.0 as usize);
         let text = file.and_then(|f| f.text.get(node.span.start as usize..node.span.end as usize));

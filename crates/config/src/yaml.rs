@@ -11,13 +11,22 @@ use crate::diagnostic::Diagnostic;
 use crate::space::SpaceId;
 
 mod scalar;
+mod text;
+
+pub(crate) use text::Text;
 
 /// Longest source text, in bytes.
 const MAX_SOURCE: usize = 4 * 1024 * 1024;
-/// Most nodes, each alias counted with everything below it.
-const MAX_NODES: u64 = 1_000_000;
+/// Most nodes, each alias counted with everything below it, and long texts as several.
+pub(crate) const MAX_NODES: u32 = 1_000_000;
 /// Deepest nesting, through aliases too.
 const MAX_DEPTH: u32 = 64;
+/// Heavier values are not compared.
+const LARGE: u32 = 10_000;
+/// Most characters of a value in a message.
+const BRIEF: usize = 300;
+/// Most findings of one text.
+const MAX_FOUND: usize = 500;
 
 /// A shared node.
 pub(crate) type Ref = Rc<Node>;
@@ -31,6 +40,10 @@ pub(crate) struct Node {
     pub(crate) plain: Option<Box<str>>,
     /// Whether the value is the result of one whole tag.
     pub(crate) tagged: bool,
+    /// Whether a tag may stand in it or below.
+    pub(crate) tags: bool,
+    /// How many nodes it is, written out: shared ones count each time, long texts as several.
+    pub(crate) weight: u32,
 }
 
 /// What a node holds.
@@ -42,7 +55,7 @@ pub(crate) enum Value {
     Bool(bool),
     Int(i64),
     Float(f64),
-    Str(String),
+    Str(Text),
     Seq(Vec<Ref>),
     Map(Vec<Entry>),
     /// An argument of type steps or executor, with the space its names are looked up in: that of the
@@ -53,7 +66,7 @@ pub(crate) enum Value {
 /// A key with its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub(crate) key: String,
+    pub(crate) key: Text,
     pub(crate) key_span: Span,
     pub(crate) value: Ref,
 }
@@ -72,11 +85,23 @@ impl Entry {
 impl Node {
     /// A node of no special making.
     pub(crate) fn new(value: Value, span: Span) -> Ref {
+        Self::made(value, span, None, false)
+    }
+
+    /// A node that a whole tag gave.
+    pub(crate) fn of_tag(value: Value, span: Span) -> Ref {
+        Self::made(value, span, None, true)
+    }
+
+    fn made(value: Value, span: Span, plain: Option<Box<str>>, tagged: bool) -> Ref {
+        let (weight, tags) = value.weigh();
         Rc::new(Self {
             value,
             span,
-            plain: None,
-            tagged: false,
+            plain,
+            tagged,
+            tags,
+            weight,
         })
     }
 
@@ -96,7 +121,7 @@ impl Node {
     /// The entry of a map by its key.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         match self.open() {
-            Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == *key),
             _ => None,
         }
     }
@@ -140,6 +165,12 @@ impl Node {
         matches!(self.value, Value::Bad)
     }
 
+    fn same(self: &Rc<Self>, other: &Rc<Self>) -> bool {
+        // A number that is none is not even itself.
+        let number = matches!(self.open(), Value::Float(_));
+        (Rc::ptr_eq(self, other) && !number) || self.value.same(&other.value)
+    }
+
     /// A scalar as text, with the words of the source where they are known.
     pub(crate) fn source_text(&self) -> Option<String> {
         match &self.plain {
@@ -165,7 +196,7 @@ impl Value {
             Self::Bool(b) => Some(b.to_string()),
             Self::Int(n) => Some(n.to_string()),
             Self::Float(f) => Some(scalar::float_text(*f)),
-            Self::Str(text) => Some(text.clone()),
+            Self::Str(text) => Some(text.to_string()),
             Self::Bad | Self::Seq(_) | Self::Map(_) => None,
             Self::Closed(inner, _) => inner.value.text(),
         }
@@ -186,6 +217,91 @@ impl Value {
         }
     }
 
+    /// The weight of a node with this value, and whether a tag may be in it.
+    fn weigh(&self) -> (u32, bool) {
+        let of_text = |text: &str| u32::try_from(text.len() / 64).unwrap_or(u32::MAX);
+        let mut tags = false;
+        let mut weight = 1u32;
+        let mut child = |node: &Ref| {
+            tags |= node.tags;
+            weight = weight.saturating_add(node.weight);
+        };
+        match self {
+            Self::Seq(items) => items.iter().for_each(&mut child),
+            Self::Map(entries) => {
+                for entry in entries {
+                    child(&entry.value);
+                }
+                for entry in entries {
+                    tags |= entry.key.contains("<<");
+                    weight = weight.saturating_add(of_text(&entry.key));
+                }
+            }
+            // Looked into only where its names are looked up, and substituted long before.
+            Self::Closed(inner, _) => weight = inner.weight,
+            Self::Str(text) => {
+                tags = text.contains("<<");
+                weight = weight.saturating_add(of_text(text));
+            }
+            _ => {}
+        }
+        (weight, tags)
+    }
+
+    /// Whether comparing it with another value takes long.
+    pub(crate) fn is_large(&self) -> bool {
+        match self.open() {
+            Self::Seq(items) if items.len() > LARGE as usize => true,
+            Self::Map(entries) if entries.len() > LARGE as usize => true,
+            other => other.weigh().0 > LARGE,
+        }
+    }
+
+    /// As JSON for a message or a name: all of it, or its start.
+    pub(crate) fn brief(&self) -> String {
+        let mut out = String::new();
+        self.brief_onto(&mut out);
+        if let Some((at, _)) = out.char_indices().nth(BRIEF) {
+            out.truncate(at);
+            out.push('…');
+        }
+        out
+    }
+
+    fn brief_onto(&self, out: &mut String) {
+        if out.len() > BRIEF * 4 {
+            return;
+        }
+        let (open, close) = match self.open() {
+            Self::Seq(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate().take(BRIEF) {
+                    out.push_str(if at > 0 { "," } else { "" });
+                    item.value.brief_onto(out);
+                }
+                return out.push(']');
+            }
+            Self::Map(entries) => {
+                out.push('{');
+                for (at, entry) in entries.iter().enumerate().take(BRIEF) {
+                    out.push_str(if at > 0 { "," } else { "" });
+                    Self::Str(entry.key.clone()).brief_onto(out);
+                    out.push(':');
+                    entry.value.value.brief_onto(out);
+                }
+                return out.push('}');
+            }
+            Self::Str(text) => {
+                let start: String = text.chars().take(BRIEF).collect();
+                return out.push_str(&serde_json::Value::from(start).to_string());
+            }
+            Self::Null | Self::Bad => ("null", String::new()),
+            other => ("", other.text().unwrap_or_default()),
+        };
+        out.push_str(open);
+        out.push_str(&close);
+    }
+
     /// Equal with the type, lists and maps deep; the order of keys does not matter.
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (self.open(), other.open()) {
@@ -195,13 +311,16 @@ impl Value {
             (Self::Float(a), Self::Float(b)) => a == b,
             (Self::Str(a), Self::Str(b)) => a == b,
             (Self::Seq(a), Self::Seq(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.value.same(&b.value))
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
             }
             (Self::Map(a), Self::Map(b)) => {
+                let ordered = |(x, y): (&Entry, &Entry)| x.key == y.key && x.value.same(&y.value);
+                let others = || b.iter().map(|e| (&*e.key, &e.value)).collect();
                 a.len() == b.len()
-                    && a.iter().all(|x| {
-                        b.iter()
-                            .any(|y| x.key == y.key && x.value.value.same(&y.value.value))
+                    && (a.iter().zip(b).all(ordered) || {
+                        let others: HashMap<&str, &Ref> = others();
+                        a.iter()
+                            .all(|x| others.get(&*x.key).is_some_and(|y| x.value.same(y)))
                     })
             }
             _ => false,
@@ -234,7 +353,7 @@ impl Value {
             Self::Map(entries) => serde_json::Value::Object(
                 entries
                     .iter()
-                    .map(|e| (e.key.clone(), e.value.value.json()))
+                    .map(|e| (e.key.to_string(), e.value.value.json()))
                     .collect(),
             ),
             Self::Closed(inner, _) => inner.value.json(),
@@ -242,11 +361,10 @@ impl Value {
     }
 }
 
-/// A node under construction, with what it weighs once aliases are written out.
+/// A node under construction, with how deep it is once aliases are written out.
 #[derive(Clone)]
 struct Weighed {
     node: Ref,
-    nodes: u64,
     depth: u32,
 }
 
@@ -325,20 +443,11 @@ pub(crate) fn parse(
                         Value::Str(_) => None,
                         _ => Some(Box::from(&*value)),
                     };
-                    Rc::new(Node {
-                        value: typed,
-                        span,
-                        plain: source,
-                        tagged: false,
-                    })
+                    Node::made(typed, span, source, false)
                 } else {
-                    Node::new(Value::Str(value.into_owned()), trimmed(text, span))
+                    Node::new(Value::Str(Text::from(&*value)), trimmed(text, span))
                 };
-                let weighed = Weighed {
-                    node,
-                    nodes: 1,
-                    depth: 1,
-                };
+                let weighed = Weighed { node, depth: 1 };
                 if anchor > 0 {
                     anchors.insert(anchor, weighed.clone());
                 }
@@ -432,10 +541,9 @@ fn close(
     found: &mut Vec<Diagnostic>,
 ) -> Result<Weighed, Box<Diagnostic>> {
     let span = span(open.start);
-    let nodes = open
-        .children
-        .iter()
-        .fold(1u64, |sum, child| sum.saturating_add(child.nodes));
+    // Keys count too, and what a merge leaves out.
+    let weights = open.children.iter().map(|child| child.node.weight);
+    let nodes = weights.fold(1, u32::saturating_add);
     let depth = 1 + open
         .children
         .iter()
@@ -457,7 +565,6 @@ fn close(
     };
     Ok(Weighed {
         node: Node::new(value, span),
-        nodes,
         depth,
     })
 }
@@ -465,17 +572,20 @@ fn close(
 /// Explicit keys first in file order; merged ones follow, earlier maps first.
 fn map(children: &[Weighed], found: &mut Vec<Diagnostic>) -> Vec<Entry> {
     let mut entries = Vec::<Entry>::new();
-    let mut seen = HashMap::<String, Span>::new();
+    let mut seen = HashMap::<Text, Span>::new();
     let mut merged = Vec::<Ref>::new();
     for pair in children.chunks_exact(2) {
         let [key, value] = pair else { continue };
-        let Some(name) = key.node.value.text() else {
-            found.push(*fail(
-                "E_YAML",
-                "a key of a map must be a scalar",
-                key.node.span,
-            ));
-            continue;
+        let name = match &key.node.value {
+            Value::Str(text) => text.clone(),
+            other => match other.text() {
+                Some(text) => Text::from(text),
+                None => {
+                    let message = "a key of a map must be a scalar";
+                    note(found, *fail("E_YAML", message, key.node.span));
+                    continue;
+                }
+            },
         };
         if name == "<<" {
             merge(&value.node, &mut merged, found);
@@ -485,7 +595,7 @@ fn map(children: &[Weighed], found: &mut Vec<Diagnostic>) -> Vec<Entry> {
             let mut diagnostic = fail("E_YAML", format!("duplicate key [{name}]"), key.node.span);
             diagnostic.labels.push((*first, String::from("first here")));
             diagnostic.help.push(String::from("remove one of the two"));
-            found.push(*diagnostic);
+            note(found, *diagnostic);
             continue;
         }
         seen.insert(name.clone(), key.node.span);
@@ -495,13 +605,22 @@ fn map(children: &[Weighed], found: &mut Vec<Diagnostic>) -> Vec<Entry> {
             value: Rc::clone(&value.node),
         });
     }
-    let mut keys: HashSet<String> = seen.into_keys().collect();
-    for entry in merged.iter().filter_map(|node| node.map()).flatten() {
-        if keys.insert(entry.key.clone()) {
-            entries.push(entry.clone());
+    if !merged.is_empty() {
+        let mut keys: HashSet<Text> = seen.into_keys().collect();
+        for entry in merged.iter().filter_map(|node| node.map()).flatten() {
+            if keys.insert(entry.key.clone()) {
+                entries.push(entry.clone());
+            }
         }
     }
     entries
+}
+
+/// Keeps a finding, unless there are far too many.
+fn note(found: &mut Vec<Diagnostic>, diagnostic: Diagnostic) {
+    if found.len() < MAX_FOUND {
+        found.push(diagnostic);
+    }
 }
 
 fn merge(node: &Ref, merged: &mut Vec<Ref>, found: &mut Vec<Diagnostic>) {
@@ -514,13 +633,13 @@ fn merge(node: &Ref, merged: &mut Vec<Ref>, found: &mut Vec<Diagnostic>) {
                 } else {
                     let message =
                         format!("only maps can be merged, this is a {}", item.value.kind());
-                    found.push(*fail("E_YAML", message, item.span));
+                    note(found, *fail("E_YAML", message, item.span));
                 }
             }
         }
         other => {
             let message = format!("only maps can be merged, this is a {}", other.kind());
-            found.push(*fail("E_YAML", message, node.span));
+            note(found, *fail("E_YAML", message, node.span));
         }
     }
 }

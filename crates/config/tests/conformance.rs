@@ -18,9 +18,11 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use capstan_config::{Compiled, Diagnostic, Severity, Sources, compile};
-use capstan_model::plan::{Decision, Job, JobKind, Plan, RequiredStatus, Requirement, Workflow};
-use capstan_model::{FileId, OriginId, Span, Trigger};
+use capstan_config::{Compiled, Diagnostic, Orb, Severity, Sources, compile};
+use capstan_model::plan::{
+    Decision, Job, JobKind, PinnedOrb, Plan, RequiredStatus, Requirement, Workflow,
+};
+use capstan_model::{Digest, FileId, OriginId, Span, Trigger};
 use serde_json::Value;
 
 use cases::{Case, Check, Fact, read_cases, read_left};
@@ -104,6 +106,11 @@ fn facts_that_do_not_hold_are_noticed() {
             max_auto_reruns: 0,
             origin: OriginId(0),
         }],
+        orbs: vec![PinnedOrb {
+            reference: String::from("acme/x@1"),
+            exact: String::from("acme/x@1.3.0"),
+            digest: Digest::of([0; 32]),
+        }],
         processed: String::from("jobs: {a: {parallelism: 4, steps: [{run: {command: echo hi}}]}}"),
         ..Plan::default()
     };
@@ -133,6 +140,9 @@ fn facts_that_do_not_hold_are_noticed() {
         ("error E_SCHEMA", false),
         ("warning W_NAME", false),
         ("missing acme/x@1", false),
+        ("orb acme/x@1 = acme/x@1.3.0", true),
+        ("orb acme/x@1 = acme/x@1.2.0", false),
+        ("orb acme/y@1 = acme/x@1.3.0", false),
     ];
     for (line, expected) in table {
         let fact = cases::fact(line).unwrap();
@@ -182,13 +192,30 @@ fn number_of(id: &str) -> &str {
 fn run(case: &Case) -> Result<(), String> {
     let mut why = String::new();
     for check in &case.checks {
-        let sources = Sources::new(".circleci/config.yml", case.config.clone());
-        let compiled = compile(&sources, &check.trigger);
+        let mut sources = Sources::new(".circleci/config.yml", case.config.clone());
+        let mut compiled = compile(&sources, &check.trigger);
+        if let (Compiled::Missing(names), false) = (&compiled, case.registry.is_empty()) {
+            for name in names {
+                sources.add_orb(name, answer(case, name));
+            }
+            compiled = compile(&sources, &check.trigger);
+        }
         if let Err(problem) = holds(check, &compiled, &sources) {
             let _ = writeln!(why, "{problem}");
         }
     }
     if why.is_empty() { Ok(()) } else { Err(why) }
+}
+
+/// What the case's registry has for a reference.
+fn answer(case: &Case, reference: &str) -> Orb {
+    match case.resolve(reference) {
+        None => Orb::NotFound,
+        Some(exact) => Orb::Found {
+            text: format!("version: 2.1\ncommands: {{c: {{steps: [{{run: echo {exact}}}]}}}}\n"),
+            exact,
+        },
+    }
 }
 
 fn holds(check: &Check, compiled: &Compiled, sources: &Sources) -> Result<(), String> {
@@ -360,6 +387,13 @@ impl Fact {
     fn holds_in(&self, plan: &Plan, processed: &Value) -> Result<(), String> {
         match self {
             Self::Ok | Self::Error { .. } | Self::Warning { .. } | Self::Missing(_) => Ok(()),
+            Self::Orb { reference, exact } => {
+                let pin = plan.orbs.iter().find(|pin| pin.reference == *reference);
+                match pin {
+                    Some(pin) if pin.exact == *exact => Ok(()),
+                    pin => Err(format!("{reference} is {:?}", pin.map(|pin| &pin.exact))),
+                }
+            }
             Self::At { path, value } => match lookup(processed, path) {
                 Some(found) if found == value => Ok(()),
                 Some(found) => Err(format!(

@@ -95,3 +95,64 @@ fn bombs_are_one_finding_within_a_second() {
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 }
+
+/// What compiles and surprises: a config, the warning it gets, and the text that is pointed at; each with
+/// the same config mended, which gets none of the kind.
+const SURPRISES: [(&str, &str, &str, (&str, &str)); 7] = [
+    (
+        "jobs: {build: {resource_class: hgue, docker: [{image: a}], steps: [checkout]}}",
+        "W_RESOURCE_CLASS",
+        "hgue",
+        ("hgue", "huge/one"),
+    ),
+    (
+        "jobs: {build: {machine: {image: 'cimg/base'}, steps: [checkout]}}",
+        "W_IMAGE",
+        "'cimg/base'",
+        ("cimg/base", "ubuntu-2404:current"),
+    ),
+    (
+        "jobs: {build: {docker: [{image: a}], steps: [{when: {condition: a == b, steps: [checkout]}}, checkout]}}",
+        "W_ALWAYS_TRUE",
+        "a == b",
+        ("a == b", "true"),
+    ),
+    (
+        "jobs: {build: {parameters: {Big: {type: string, default: x}}, docker: [{image: << parameters.Big >>}], steps: [checkout]}}",
+        "W_NAME",
+        "Big",
+        ("Big", "big"),
+    ),
+    (
+        "jobs: {a: &j {docker: [{image: a}], steps: [checkout]}, b: *j}\nworkflows: {w: {jobs: [a, b: {requires: [a], filters: {tags: {only: /v.*/}}}]}}",
+        "W_TAG_FILTERS",
+        "a",
+        ("jobs: [a,", "jobs: [a: {filters: {tags: {only: /v.*/}}},"),
+    ),
+    (
+        "jobs: {a: &j {docker: [{image: a}], steps: [checkout]}, b: *j}\nworkflows: {w: {jobs: [a: {filters: {branches: {ignore: /.*/}}}, b: {requires: [a]}]}}",
+        "W_NEVER_RUNS",
+        "a",
+        ("ignore: /.*/", "ignore: /x/"),
+    ),
+    (
+        "jobs: {build: {docker: [{image: a}], steps: [{deploy: x}]}}",
+        "W_DEPRECATED",
+        "deploy",
+        ("deploy: x", "run: x"),
+    ),
+];
+
+#[test]
+fn what_compiles_and_surprises_is_warned_of() {
+    for (body, code, pointed, (wrong, right)) in SURPRISES {
+        let text = format!("version: 2.1\n{body}\n");
+        let (_, warned) = support::compiled(&text);
+        let warning = warned.iter().find(|d| d.code == code);
+        let warning = warning.unwrap_or_else(|| panic!("no {code} in {warned:?}"));
+        let span = warning.span.start as usize..warning.span.end as usize;
+        assert_eq!(&text[span], pointed, "{code}");
+        let (_, mended) = support::compiled(&text.replace(wrong, right));
+        assert!(mended.iter().all(|d| d.code != code), "{mended:?}");
+    }
+}

@@ -10,10 +10,10 @@ use super::{Definition, Kind, suggest};
 use crate::compiler::{Compiler, Scope};
 use crate::diagnostic::{WITHOUT_QUOTES, in_quotes};
 use crate::space::SpaceId;
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 /// Declared parameters in file order.
-pub(crate) type Parameters = IndexMap<String, Parameter>;
+pub(crate) type Parameters = IndexMap<Text, Parameter>;
 
 /// A declared parameter.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Parameter {
     pub(crate) fn accept(&self, value: &Ref) -> Option<Ref> {
         if self.kind == Some(Type::String) && value.tagged && value.is_null() {
             // An unset pipeline value, such as the branch of a tag pipeline, is empty text.
-            return Some(Node::new(Value::Str(String::new()), value.span));
+            return Some(Node::new(Value::Str("".into()), value.span));
         }
         let Some(kind) = self.kind else {
             return Some(Rc::clone(value));
@@ -71,12 +71,13 @@ impl Parameter {
             (Type::Executor, Value::Map(_)) => value.get("name").is_some(),
             (Type::EnvVarName, Value::Str(name)) => posix(name),
             (Type::Enum, _) => {
+                let large = value.value.is_large();
                 let member = |member: &&Ref| {
                     let by_text = match (value.open(), &member.plain) {
                         (Value::Str(text), Some(plain)) => **plain == **text,
                         _ => false,
                     };
-                    by_text || member.value.same(&value.value)
+                    by_text || (!large && member.value.same(&value.value))
                 };
                 return self.members.iter().find(member).map(|_| Rc::clone(value));
             }
@@ -96,13 +97,15 @@ impl Parameter {
             return value;
         }
         let span = value.span;
-        Rc::new(Node {
-            value: Value::Closed(value, space),
-            span,
-            plain: None,
-            tagged: true,
-        })
+        Node::of_tag(Value::Closed(value, space), span)
     }
+}
+
+/// Whether a name is as the language wants it (language 2.2).
+fn usual(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_lowercase())
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
 }
 
 /// Whether it can name a variable.
@@ -115,7 +118,7 @@ pub(crate) fn posix(name: &str) -> bool {
 }
 
 fn shown(value: &Value) -> String {
-    value.text().unwrap_or_else(|| value.json().to_string())
+    value.text().unwrap_or_else(|| value.brief())
 }
 
 impl Compiler<'_> {
@@ -138,6 +141,12 @@ impl Compiler<'_> {
 
     fn parameter(&mut self, entry: &Entry, of: Option<Kind>) -> Parameter {
         let name = &entry.key;
+        if !usual(name) {
+            let message = format!("[{name}] is an unusual name of a parameter");
+            let help =
+                "it starts with a lower-case letter and goes on with those, digits, `_` and `-`";
+            self.warn_help("W_NAME", message, entry.key_span, Some(help.to_owned()));
+        }
         let mut parameter = Parameter {
             kind: None,
             members: Vec::new(),
@@ -282,13 +291,17 @@ impl Compiler<'_> {
                 }
                 None => {
                     let message = format!("Unexpected argument(s): {}", argument.key);
-                    let help = suggest(&argument.key, parameters.keys().map(String::as_str))
-                        .or_else(|| match argument.key.as_str() {
-                            "when" => Some(String::from("put the step into a `when` step instead")),
-                            "parameters" => {
-                                Some(String::from("arguments stand directly below the name"))
+                    let help =
+                        suggest(&argument.key, parameters.keys().map(Text::as_str)).or_else(|| {
+                            match argument.key.as_str() {
+                                "when" => {
+                                    Some(String::from("put the step into a `when` step instead"))
+                                }
+                                "parameters" => {
+                                    Some(String::from("arguments stand directly below the name"))
+                                }
+                                _ => Some(format!("{name} declares no such parameter")),
                             }
-                            _ => Some(format!("{name} declares no such parameter")),
                         });
                     self.error_help("E_PARAM_UNEXPECTED", message, argument.key_span, help);
                 }

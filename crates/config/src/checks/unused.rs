@@ -3,6 +3,7 @@
 //! What a trigger drops is still used: the rule follows names through the text, whatever conditions say.
 //! Each node is looked at once, however often aliases repeat it.
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -30,7 +31,8 @@ pub(crate) fn check(compiler: &mut Compiler<'_>, root: &Ref) {
         _ => walk.word("build"),
     }
     let (reached, orbs) = (walk.elements, walk.orbs);
-    let mentions = Mentions::of(&tables);
+    // Made only where something is unused, which is rare.
+    let mentions = LazyCell::new(|| Mentions::of(&tables));
     for (index, (section, entry)) in tables.entries.iter().enumerate() {
         if reached.contains(&index) {
             unused_parameters(compiler, entry);
@@ -68,16 +70,16 @@ pub(crate) fn check(compiler: &mut Compiler<'_>, root: &Ref) {
     let others = root.map().unwrap_or_default();
     let mut seen = HashSet::new();
     for section in others.iter().filter(|e| e.key != "parameters") {
-        parameter_names(
-            &section.value,
-            "pipeline.parameters.",
-            &mut named,
-            &mut seen,
-        );
+        let mut names = |bare| {
+            let prefix = "pipeline.parameters.";
+            parameter_names(&section.value, prefix, bare, &mut named, &mut seen);
+        };
+        // Conditions and filters of workflows are expressions without tags, too.
+        names(section.key == "workflows" || section.key == "job-groups");
     }
     for entry in parameters
         .iter()
-        .filter(|e| plain(&e.key) && !named.contains(&e.key))
+        .filter(|e| plain(&e.key) && !named.contains(e.key.as_str()))
     {
         tell(compiler, "pipeline parameter", entry, false);
     }
@@ -100,15 +102,21 @@ fn unused_parameters(compiler: &mut Compiler<'_>, element: &Entry) {
     if declared.is_empty() || compiler.v2 {
         return;
     }
+    if !element.value.tags {
+        for parameter in declared.iter().filter(|e| plain(&e.key)) {
+            tell(compiler, "parameter", parameter, false);
+        }
+        return;
+    }
     let mut named = HashSet::new();
     let mut seen = HashSet::new();
     let fields = element.value.map().unwrap_or_default();
     for field in fields.iter().filter(|e| e.key != "parameters") {
-        parameter_names(&field.value, "parameters.", &mut named, &mut seen);
+        parameter_names(&field.value, "parameters.", false, &mut named, &mut seen);
     }
     for parameter in declared
         .iter()
-        .filter(|e| plain(&e.key) && !named.contains(&e.key))
+        .filter(|e| plain(&e.key) && !named.contains(e.key.as_str()))
     {
         tell(compiler, "parameter", parameter, false);
     }
@@ -123,24 +131,33 @@ fn in_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-/// Collects the names that follow `prefix` anywhere below.
+/// Whether this is the first look at a node. Those that nothing shares are looked at once anyway.
+fn first_look(node: &Ref, seen: &mut HashSet<*const ()>) -> bool {
+    Rc::strong_count(node) == 1 || seen.insert(Rc::as_ptr(node).cast())
+}
+
+/// Collects the names that follow `prefix` anywhere below: in tags, and if `bare` without them.
 fn parameter_names(
     node: &Ref,
     prefix: &str,
+    bare: bool,
     out: &mut HashSet<String>,
     seen: &mut HashSet<*const ()>,
 ) {
+    if !node.tags && !bare {
+        return;
+    }
     match node.open() {
         Value::Str(text) => names_in(text, prefix, out),
-        Value::Seq(items) if seen.insert(Rc::as_ptr(node).cast()) => {
+        Value::Seq(items) if first_look(node, seen) => {
             for item in items {
-                parameter_names(item, prefix, out, seen);
+                parameter_names(item, prefix, bare, out, seen);
             }
         }
-        Value::Map(entries) if seen.insert(Rc::as_ptr(node).cast()) => {
+        Value::Map(entries) if first_look(node, seen) => {
             for entry in entries {
                 names_in(&entry.key, prefix, out);
-                parameter_names(&entry.value, prefix, out, seen);
+                parameter_names(&entry.value, prefix, bare, out, seen);
             }
         }
         _ => {}
@@ -194,10 +211,10 @@ impl Walk<'_, '_> {
     fn node(&mut self, node: &Ref) {
         match node.open() {
             Value::Str(text) => self.word(text),
-            Value::Seq(items) if self.seen.insert(Rc::as_ptr(node).cast()) => {
+            Value::Seq(items) if first_look(node, &mut self.seen) => {
                 items.iter().for_each(|item| self.node(item));
             }
-            Value::Map(entries) if self.seen.insert(Rc::as_ptr(node).cast()) => {
+            Value::Map(entries) if first_look(node, &mut self.seen) => {
                 for entry in entries {
                     self.word(&entry.key);
                     self.node(&entry.value);
@@ -255,10 +272,10 @@ impl<'a> Mentions<'a> {
     fn node(&mut self, node: &'a Ref, by: usize, seen: &mut HashSet<*const ()>) {
         match node.open() {
             Value::Str(text) => self.word(text, by),
-            Value::Seq(items) if seen.insert(Rc::as_ptr(node).cast()) => {
+            Value::Seq(items) if first_look(node, seen) => {
                 items.iter().for_each(|item| self.node(item, by, seen));
             }
-            Value::Map(entries) if seen.insert(Rc::as_ptr(node).cast()) => {
+            Value::Map(entries) if first_look(node, seen) => {
                 for entry in entries {
                     self.word(&entry.key, by);
                     self.node(&entry.value, by, seen);

@@ -172,6 +172,41 @@ jobs:
 ",
     },
     Rule {
+        code: "W_NEVER_RUNS",
+        title: "a job requires one that never runs",
+        section: "10.9",
+        mend: Some("require a job that runs, or mend the filters of the one that does not"),
+        text: "
+The filters of the job that is required fit no branch and no tag. A requirement that is filtered out is
+dropped, and a job whose requirements are all dropped does not run either.",
+        wrong: "
+version: 2.1
+jobs:
+  build: &job
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  deploy: *job
+workflows:
+  main:
+    jobs:
+      - build: {filters: {branches: {ignore: /.*/}}}
+      - deploy: {requires: [build]}
+",
+        right: "
+version: 2.1
+jobs:
+  build: &job
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  deploy: *job
+workflows:
+  main:
+    jobs:
+      - build
+      - deploy: {requires: [build]}
+",
+    },
+    Rule {
         code: "W_NATIVE",
         title: "an orb's command runs natively",
         section: "14.7",
@@ -232,6 +267,41 @@ workflows:
     jobs:
       - hold: {type: approval}
       - deploy: {requires: [hold]}
+",
+    },
+    Rule {
+        code: "W_TAG_FILTERS",
+        title: "a job runs on tags, and what it requires does not",
+        section: "10.8",
+        mend: Some("give the required job the same tag filters"),
+        text: "
+A job without tag filters runs on no tag. One that has them and requires one that has not waits, on a tag, for
+a job that is filtered out; where all it requires is filtered out, it does not run at all.",
+        wrong: "
+version: 2.1
+jobs:
+  build: &job
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  deploy: *job
+workflows:
+  main:
+    jobs:
+      - build
+      - deploy: {requires: [build], filters: {tags: {only: /^v.*/}}}
+",
+        right: "
+version: 2.1
+jobs:
+  build: &job
+    docker: [{image: cimg/base:stable}]
+    steps: [checkout]
+  deploy: *job
+workflows:
+  main:
+    jobs:
+      - build: {filters: {tags: {only: /^v.*/}}}
+      - deploy: {requires: [build], filters: {tags: {only: /^v.*/}}}
 ",
     },
     Rule {

@@ -1,24 +1,37 @@
 //! Which name a misspelt one was meant to be.
 
+/// Longest name that can be a misspelt one, and how many are tried: a suggestion must not cost more than
+/// the mistake.
+const LONGEST_MEANT: usize = 100;
+const MOST_MEANT: usize = 2_000;
+
 /// The name most like a misspelt one, if one is close enough to be meant: a letter in four may differ, two
 /// neighbours changed places count as one, and the start of a name stands for the whole.
 pub fn nearest<'n>(name: &str, all: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let wanted = lower(name);
     let limit = (wanted.len() / 4).clamp(1, 3);
-    all.filter_map(|other| {
-        let candidate = lower(other);
-        let far = distance(&wanted, &candidate);
-        let (short, long) = if wanted.len() < candidate.len() {
-            (&wanted, &candidate)
-        } else {
-            (&candidate, &wanted)
-        };
-        let begun =
-            long.starts_with(short) && short.len() >= 3 && short.len() * 3 >= long.len() * 2;
-        (far <= limit || begun).then_some((far, other))
-    })
-    .min()
-    .map(|(_, other)| other)
+    if name.len() > LONGEST_MEANT {
+        return None;
+    }
+    // What differs by more than half its length is another word, whatever its letters.
+    let alike =
+        |other: &&str| other.len() <= 2 * name.len() + 8 && name.len() <= 2 * other.len() + 8;
+    all.filter(alike)
+        .take(MOST_MEANT)
+        .filter_map(|other| {
+            let candidate = lower(other);
+            let far = distance(&wanted, &candidate);
+            let (short, long) = if wanted.len() < candidate.len() {
+                (&wanted, &candidate)
+            } else {
+                (&candidate, &wanted)
+            };
+            let begun =
+                long.starts_with(short) && short.len() >= 3 && short.len() * 3 >= long.len() * 2;
+            (far <= limit || begun).then_some((far, other))
+        })
+        .min()
+        .map(|(_, other)| other)
 }
 
 fn lower(text: &str) -> Vec<char> {

@@ -9,7 +9,7 @@ use super::entry;
 use crate::ast::Kind;
 use crate::compiler::{Compiler, Scope};
 use crate::space::SpaceId;
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 const CONTAINER_KEYS: &[&str] = &[
     "image",
@@ -25,7 +25,7 @@ const CONTAINER_KEYS: &[&str] = &[
 
 /// An invocation of an executor as written.
 struct Call {
-    name: String,
+    name: Text,
     arguments: Vec<Entry>,
     /// Where the name is looked up.
     space: SpaceId,
@@ -40,7 +40,7 @@ impl Compiler<'_> {
         if definition.broken {
             return None;
         }
-        let kind = OriginKind::Executor(call.name.clone());
+        let kind = OriginKind::Executor(call.name.to_string());
         self.inside(&definition, kind, node.span, |this| {
             let scope = this.bind(&definition, &call.arguments, call.space, node.span);
             let fields = definition.node.map().unwrap_or_default();
@@ -201,7 +201,10 @@ impl Compiler<'_> {
         match &node.value {
             Value::Bool(true) => Some((Rc::clone(node), plain(None), Vec::new())),
             Value::Str(image) => {
-                let image = Some(image.clone()).filter(|image| image != "default");
+                if !class.is_some_and(|class| class.contains('/')) {
+                    crate::checks::image::check(self, image, node.span);
+                }
+                let image = Some(image.to_string()).filter(|image| image != "default");
                 Some((Rc::clone(node), plain(image), Vec::new()))
             }
             Value::Map(entries) => {
@@ -218,6 +221,9 @@ impl Compiler<'_> {
                 let caching = caching.and_then(|n| self.boolean("docker_layer_caching", n));
                 let inner = node.get("resource_class").and_then(|n| n.str());
                 let runner = class.or(inner).is_some_and(|class| class.contains('/'));
+                if let (Some(image), Some(at), false) = (&image, node.get("image"), runner) {
+                    crate::checks::image::check(self, image, at.span);
+                }
                 if image.is_none() && !runner {
                     let message = "`machine` has no `image`; the default image is used";
                     self.warn("W_IMAGE", message, node.span);
@@ -271,7 +277,10 @@ impl Compiler<'_> {
         let span = node.span;
         let moved = |e: &&Entry| e.key == "resource_class" || e.key == "shell";
         let out = entries.iter().filter(moved).cloned().collect();
-        let mut kept = vec![entry("xcode", Node::new(Value::Str(xcode.clone()), span))];
+        let mut kept = vec![entry(
+            "xcode",
+            Node::new(Value::Str(xcode.as_str().into()), span),
+        )];
         kept.extend(
             node.entry("code_signing")
                 .filter(|e| !e.value.is_null())

@@ -137,7 +137,7 @@ impl Compiler<'_> {
         };
         let empty = node.map().is_none_or(<[Entry]>::is_empty);
         let processed = if empty {
-            Node::new(Value::Str(name.to_owned()), span)
+            Node::new(Value::Str(name.into()), span)
         } else {
             Node::new(Value::Map(vec![entry(name, node)]), span)
         };
@@ -262,7 +262,7 @@ impl Compiler<'_> {
                     // `run: 12` and `run: true` are scripts too.
                     match value.source_text() {
                         Some(text) => {
-                            field.value = Node::new(Value::Str(text.clone()), value.span);
+                            field.value = Node::new(Value::Str(text.as_str().into()), value.span);
                             run.command = text;
                         }
                         None if value.is_bad() => return None,

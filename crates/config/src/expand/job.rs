@@ -3,15 +3,16 @@
 use std::rc::Rc;
 
 use capstan_model::Span;
-use capstan_model::plan::{BuildJob, Executor, JobKind, Step};
+use capstan_model::plan::{BuildJob, Executor, FieldOrigin, JobKind, Step};
 use capstan_model::source::OriginKind;
+use indexmap::IndexMap;
 
 use super::steps::Expanded;
 use crate::ast::{Definition, JOB_KEYS, PLACES};
 use crate::budget::MAX_STEPS_OF_A_JOB;
 use crate::compiler::{Compiler, Scope};
 use crate::space::SpaceId;
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 /// What an invocation came to.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ impl Compiler<'_> {
                         self.warn("W_IGNORED_KEY", message, entry.key_span);
                     }
                 }
-                let kind = Node::new(Value::Str(String::from("no-op")), definition.span);
+                let kind = Node::new(Value::Str("no-op".into()), definition.span);
                 let processed = Value::Map(vec![super::entry("type", kind)]);
                 Some(Concrete {
                     kind: JobKind::NoOp,
@@ -146,15 +147,12 @@ impl Compiler<'_> {
         for entry in own {
             match fields.iter_mut().find(|e| e.key == entry.key) {
                 Some(there) if entry.key == "environment" => {
-                    let (mut map, _) = self.environment(&there.value);
+                    let (below, _) = self.environment(&there.value);
                     let (over, _) = self.environment(&entry.value);
-                    for variable in over {
-                        match map.iter_mut().find(|e| e.key == variable.key) {
-                            Some(old) => *old = variable,
-                            None => map.push(variable),
-                        }
-                    }
-                    there.value = Node::new(Value::Map(map), entry.value.span);
+                    let all = below.into_iter().chain(over);
+                    let merged: IndexMap<Text, Entry> = all.map(|e| (e.key.clone(), e)).collect();
+                    let merged = merged.into_values().collect();
+                    there.value = Node::new(Value::Map(merged), entry.value.span);
                 }
                 Some(there) => *there = entry,
                 None => fields.push(entry),
@@ -246,6 +244,7 @@ impl Compiler<'_> {
                             value.span,
                         );
                     }
+                    crate::checks::resource_class::check(self, &class, value.span);
                     job.resource_class = Some(class);
                 }
                 "shell" => job.shell = self.shell(value),
@@ -312,7 +311,10 @@ impl Compiler<'_> {
             .into_iter()
             .filter_map(|step| step.step)
             .collect::<Vec<Step>>();
-        job.origins = std::mem::take(&mut self.fields);
+        let fields = std::mem::take(&mut self.fields).into_iter();
+        job.origins = fields
+            .map(|(field, origin)| FieldOrigin { field, origin })
+            .collect();
         let kind = JobKind::Build(Box::new(job));
         Some(Concrete {
             kind,

@@ -1,19 +1,23 @@
 //! Steps flattened: commands called, conditions decided, step lists spliced (language 8, 9).
 
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use capstan_model::Span;
 use capstan_model::plan::Step;
 use capstan_model::source::OriginKind;
+use capstan_model::{FileId, Span};
 use indexmap::IndexMap;
 
 use super::fields::BUILT_IN;
 use crate::ast::Kind;
-use crate::budget::MAX_CALLS;
+use crate::budget::{MAX_CALLS, MAX_NESTED};
 use crate::compiler::{Compiler, Scope};
 use crate::logic;
 use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Value};
+
+/// What a call costs beside the steps in it, in nodes.
+const CALL: u64 = 4;
 
 /// A step of the flat list.
 pub(crate) struct Expanded {
@@ -43,6 +47,16 @@ fn modern(name: &str) -> Option<&'static str> {
 impl Compiler<'_> {
     /// Expands a list of steps, written in `scope`, onto `out`.
     pub(crate) fn steps(&mut self, list: &Ref, scope: &Scope, out: &mut Vec<Expanded>) {
+        if self.nested >= MAX_NESTED {
+            let message = format!("steps within steps, deeper than {MAX_NESTED}");
+            return self.error("E_LIMIT", message, list.span);
+        }
+        self.nested += 1;
+        self.steps_here(list, scope, out);
+        self.nested -= 1;
+    }
+
+    fn steps_here(&mut self, list: &Ref, scope: &Scope, out: &mut Vec<Expanded>) {
         match &list.value {
             Value::Seq(items) => {
                 for item in items {
@@ -70,13 +84,18 @@ impl Compiler<'_> {
     /// Expands a value that a tag gave: steps passed as an argument, whose names belong to whoever
     /// wrote them.
     fn spliced(&mut self, value: &Ref, scope: &Scope, out: &mut Vec<Expanded>) {
+        if self.nested >= MAX_NESTED {
+            let message = format!("steps within steps, deeper than {MAX_NESTED}");
+            return self.error("E_LIMIT", message, value.span);
+        }
+        self.nested += 1;
         let space = value.closed_over().unwrap_or(scope.space);
         match value.open() {
             Value::Seq(items) => {
                 let scope = Scope::frozen(space);
                 for item in items {
                     if self.spent() {
-                        return;
+                        break;
                     }
                     self.step(item, &scope, out);
                 }
@@ -87,9 +106,13 @@ impl Compiler<'_> {
                 self.error("E_PARAM_TYPE", message, value.span);
             }
         }
+        self.nested -= 1;
     }
 
     fn step(&mut self, item: &Ref, scope: &Scope, out: &mut Vec<Expanded>) {
+        if !self.spend(1, item.span) {
+            return;
+        }
         match &item.value {
             Value::Str(text) if text.contains("<<") && !scope.frozen => {
                 let value = self.subst(item, scope);
@@ -167,8 +190,11 @@ impl Compiler<'_> {
         };
         if BUILT_IN.contains(&name) {
             let body = body.map(|body| self.subst(body, scope));
+            // Its fields are copied into the plan.
+            let weight = body.as_ref().map_or(1, |body| u64::from(body.weight));
             if let Some(step) = self.built_in(name, span, body.as_ref())
                 && self.spend_step(span)
+                && self.spend(weight, span)
             {
                 out.push(step);
             }
@@ -191,9 +217,15 @@ impl Compiler<'_> {
         if definition.broken {
             return;
         }
-        let me = (definition.space, definition.name.clone());
-        if self.calling.contains(&me) {
-            if me.0.is_orb() {
+        if !self.spend(CALL, span) {
+            return;
+        }
+        if self
+            .calling
+            .iter()
+            .any(|other| Rc::ptr_eq(other, &definition))
+        {
+            if definition.space.is_orb() {
                 let message = format!("Infinite loop detected: command {name} calls itself");
                 self.error("E_CYCLE", message, span);
             }
@@ -221,7 +253,7 @@ impl Compiler<'_> {
         self.inside(&definition, kind, span, |this| {
             let inner = this.bind(&definition, arguments, scope.space, span);
             let first = out.len();
-            this.calling.push(me);
+            this.calling.push(Rc::clone(&definition));
             if let Some(steps) = definition.node.get("steps") {
                 this.steps(steps, &inner, out);
             }
@@ -266,8 +298,12 @@ impl Compiler<'_> {
         let Some(steps) = find("steps") else {
             return self.schema(format!("{name}: required key [steps] not found"), span);
         };
+        crate::checks::condition::check(self, condition);
         let condition = self.subst(condition, scope);
-        match logic::evaluate(&condition) {
+        if !self.spend(u64::from(condition.weight), condition.span) {
+            return;
+        }
+        match logic::evaluate(&condition, &mut self.patterns) {
             Ok(Value::Bad) => {}
             Ok(value) if value.truthy() == (name == "when") => {
                 self.within(OriginKind::Condition, span, |this| {
@@ -291,8 +327,23 @@ impl Compiler<'_> {
             if let Some(steps) = entry.value.get("steps") {
                 calls(steps, &mut called);
             }
-            called.retain(|name| commands.contains_key(name));
-            edges.insert(name.clone(), (entry.key_span, called));
+            called.retain(|name| commands.contains_key(name.as_str()));
+            edges.insert(name.to_string(), (entry.key_span, called));
+        }
+        let edges = circular(edges);
+        // What this costs grows with the square only where circles are, and those are few.
+        let cost = (edges.len() as u64).pow(2);
+        if !edges.is_empty()
+            && !self.spend(
+                cost,
+                Span {
+                    file: FileId(0),
+                    start: 0,
+                    end: 0,
+                },
+            )
+        {
+            return;
         }
         let mut told: Vec<String> = Vec::new();
         for (name, (span, _)) in &edges {
@@ -329,21 +380,59 @@ impl Compiler<'_> {
 /// Commands with the place of their name and the commands they call.
 type Edges = IndexMap<String, (Span, Vec<String>)>;
 
+/// The commands that call themselves or come to one that does; the others in turn call nothing that is
+/// left, and are taken away.
+fn circular(mut edges: Edges) -> Edges {
+    let mut waits: HashMap<String, usize> = HashMap::with_capacity(edges.len());
+    let mut callers: HashMap<String, Vec<String>> = HashMap::new();
+    for (name, (_, called)) in &edges {
+        waits.insert(name.clone(), called.len());
+        for other in called {
+            callers.entry(other.clone()).or_default().push(name.clone());
+        }
+    }
+    let mut done: Vec<String> = waits
+        .iter()
+        .filter(|(_, left)| **left == 0)
+        .map(|(name, _)| name.clone())
+        .collect();
+    while let Some(name) = done.pop() {
+        waits.remove(&name);
+        for caller in callers.remove(&name).unwrap_or_default() {
+            if let Some(left) = waits.get_mut(&caller) {
+                *left -= 1;
+                if *left == 0 {
+                    done.push(caller);
+                }
+            }
+        }
+    }
+    edges.retain(|name, _| waits.contains_key(name));
+    edges
+}
+
 /// The shortest way from `start` back to itself.
 fn cycle(start: &str, edges: &Edges) -> Option<Vec<String>> {
-    let mut queue = std::collections::VecDeque::from([vec![start.to_owned()]]);
-    let mut seen = std::collections::HashSet::new();
-    while let Some(path) = queue.pop_front() {
-        let last = path.last()?;
-        let (_, called) = edges.get(last)?;
+    let mut queue = VecDeque::from([start]);
+    let mut from: HashMap<&str, &str> = HashMap::new();
+    while let Some(last) = queue.pop_front() {
+        let Some((_, called)) = edges.get(last) else {
+            continue;
+        };
         for next in called {
             if next == start {
+                let mut path = vec![last.to_owned()];
+                let mut at = last;
+                while let Some(before) = from.get(at) {
+                    path.push((*before).to_owned());
+                    at = before;
+                }
+                path.reverse();
                 return Some(path);
             }
-            if seen.insert(next.clone()) {
-                let mut longer = path.clone();
-                longer.push(next.clone());
-                queue.push_back(longer);
+            if !from.contains_key(next.as_str()) {
+                from.insert(next, last);
+                queue.push_back(next);
             }
         }
     }
@@ -354,7 +443,7 @@ fn cycle(start: &str, edges: &Edges) -> Option<Vec<String>> {
 fn calls(steps: &Ref, out: &mut Vec<String>) {
     for item in steps.seq().unwrap_or_default() {
         match &item.value {
-            Value::Str(name) => out.push(name.clone()),
+            Value::Str(name) => out.push(name.to_string()),
             Value::Map(entries) => {
                 for entry in entries {
                     match entry.key.as_str() {

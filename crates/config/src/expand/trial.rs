@@ -1,6 +1,8 @@
 //! Elements of an orb expanded with made-up arguments, so that what they refer to is looked at although
 //! nobody calls them.
 
+use std::rc::Rc;
+
 use capstan_model::source::OriginKind;
 
 use super::job::Around;
@@ -36,7 +38,7 @@ impl Compiler<'_> {
                 let kind = OriginKind::Command(name.to_owned());
                 self.within(kind, span, |this| {
                     let scope = this.bind(&definition, &arguments, space, span);
-                    this.calling.push((space, name.to_owned()));
+                    this.calling.push(Rc::clone(&definition));
                     if let Some(steps) = definition.node.get("steps") {
                         this.steps(steps, &scope, &mut Vec::new());
                     }
@@ -81,8 +83,8 @@ impl Compiler<'_> {
                 continue;
             }
             let value = match parameter.kind? {
-                Type::String => Value::Str(String::from("text")),
-                Type::EnvVarName => Value::Str(String::from("NAME")),
+                Type::String => Value::Str("text".into()),
+                Type::EnvVarName => Value::Str("NAME".into()),
                 Type::Boolean => Value::Bool(true),
                 Type::Integer => Value::Int(1),
                 Type::Steps => Value::Seq(Vec::new()),

@@ -116,7 +116,7 @@ impl Compiler<'_> {
         draft.jobs.push(last);
         if serial_group.is_some() {
             let mut unlock = self.part(format!("{shown}/group-unlock"), span);
-            let terminal = Node::new(Value::Str(String::from("terminal")), span);
+            let terminal = Node::new(Value::Str("terminal".into()), span);
             let wanted = Wanted::of(end, &RequiredStatus::ALL, Some(terminal), span);
             unlock.requires = vec![wanted];
             draft.jobs.push(unlock);
@@ -145,7 +145,7 @@ impl Compiler<'_> {
 
     /// A job that does nothing but hold a place of the graph. To the workflow it is one of its jobs.
     fn part(&mut self, name: String, span: Span) -> Invocation {
-        let kind = Node::new(Value::Str(String::from("no-op")), span);
+        let kind = Node::new(Value::Str("no-op".into()), span);
         let processed = Value::Map(vec![crate::expand::entry("type", kind)]);
         let origin = self.parent.unwrap_or_else(|| self.written(span));
         Invocation {
@@ -160,7 +160,6 @@ impl Compiler<'_> {
                 kind: JobKind::NoOp,
                 processed: Some(processed),
             },
-            inline_approval: false,
             requires: Vec::new(),
             context: None,
             filters: None,

@@ -1,10 +1,12 @@
 //! An entry of a workflow's `jobs`: one job, the members of a matrix, or a group (language 10.7, 10.11).
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use capstan_model::plan::JobKind;
 use capstan_model::source::OriginKind;
 use capstan_model::{OriginId, Span};
+use indexmap::IndexSet;
 
 use super::requires::Wanted;
 use super::{Draft, Invocation};
@@ -14,7 +16,7 @@ use crate::compiler::{Compiler, Scope};
 use crate::expand::job::{Around, Concrete};
 use crate::matrix::{Cell, cell_text, suffix};
 use crate::space::{Import, SpaceId};
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 /// Keys of an invocation that are not arguments.
 pub(crate) const INVOCATION_KEYS: &[&str] = &[
@@ -44,17 +46,23 @@ impl Compiler<'_> {
     pub(crate) fn invocation(&mut self, item: &Ref, draft: &mut Draft, group: Option<usize>) {
         let nothing = Node::new(Value::Map(Vec::new()), item.span);
         let (name, span, body) = match &item.value {
-            Value::Str(name) => (name.clone(), item.span, nothing),
+            Value::Str(name) => (name.to_string(), item.span, nothing),
             Value::Map(entries) => match entries.as_slice() {
-                [entry] if entry.value.is_null() => (entry.key.clone(), entry.key_span, nothing),
-                [entry] => (entry.key.clone(), entry.key_span, Rc::clone(&entry.value)),
+                [entry] if entry.value.is_null() => {
+                    (entry.key.to_string(), entry.key_span, nothing)
+                }
+                [entry] => (
+                    entry.key.to_string(),
+                    entry.key_span,
+                    Rc::clone(&entry.value),
+                ),
                 [first, ..] if first.value.is_null() => {
                     let message = format!(
                         "the keys beside `{}` are ignored; indent them deeper",
                         first.key
                     );
                     self.warn("W_INDENT", message, first.key_span);
-                    (first.key.clone(), first.key_span, nothing)
+                    (first.key.to_string(), first.key_span, nothing)
                 }
                 _ => {
                     let message = format!(
@@ -95,7 +103,7 @@ impl Compiler<'_> {
         let approval = body
             .get("type")
             .is_some_and(|kind| kind.str() == Some("approval"));
-        let of_group = (!approval && !self.v2).then(|| self.groups.get(&name).cloned());
+        let of_group = (!approval && !self.v2).then(|| self.groups.get(name.as_str()).cloned());
         match (of_group.flatten(), group) {
             (Some(_), Some(_)) => {
                 let message = format!("nesting: the group {name} cannot stand in another group");
@@ -155,7 +163,7 @@ impl Compiler<'_> {
             }
             let values = cell
                 .iter()
-                .map(|(k, v)| (k.clone(), cell_text(v)))
+                .map(|(k, v)| (k.to_string(), cell_text(v)))
                 .collect();
             let kind = OriginKind::Matrix(values);
             let found = self.within(kind, matrix.span, |this| {
@@ -251,7 +259,6 @@ impl Compiler<'_> {
             group: None,
             stands_for: None,
             concrete,
-            inline_approval: approval,
             requires: distinct(requires),
             context,
             filters,
@@ -365,7 +372,7 @@ impl Compiler<'_> {
             Some(Import::Absent { .. }) => Some(None),
             None => {
                 let orbs = self.space(SpaceId::CONFIG).map(|s| &s.orbs);
-                let help = orbs.and_then(|orbs| suggest(orb, orbs.keys().map(String::as_str)));
+                let help = orbs.and_then(|orbs| suggest(orb, orbs.keys().map(Text::as_str)));
                 let message = format!("no orb is called {orb}, so `override-with` changes nothing");
                 self.warn_help("W_IGNORED_KEY", message, node.span, help);
                 Some(None)
@@ -392,27 +399,16 @@ impl Compiler<'_> {
 
     /// The contexts of an invocation; `None` where a mistake was reported.
     pub(crate) fn context_names(&mut self, node: &Ref) -> Option<Vec<String>> {
-        let mut names: Vec<String> = Vec::new();
-        for name in self.strings("context", node)? {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        Some(names)
+        let names: IndexSet<String> = self.strings("context", node)?.into_iter().collect();
+        Some(names.into_iter().collect())
     }
 }
 
 /// The same job wanted twice with the same statuses is wanted once; with different ones, with any of
 /// them (language 10.9.5).
 fn distinct(all: Vec<Wanted>) -> Vec<Wanted> {
-    let mut kept: Vec<Wanted> = Vec::new();
-    for wanted in all {
-        let twice = kept.iter().any(|other| {
-            other.at == wanted.at && other.job == wanted.job && other.statuses == wanted.statuses
-        });
-        if !twice {
-            kept.push(wanted);
-        }
-    }
-    kept
+    let mut seen = HashSet::new();
+    all.into_iter()
+        .filter(|wanted| seen.insert((wanted.at, wanted.job.clone(), wanted.statuses.clone())))
+        .collect()
 }

@@ -52,11 +52,14 @@ impl Compiler<'_> {
             return None;
         };
         let mut all: Vec<Wanted> = Vec::new();
+        if !self.spend(u64::from(node.weight), node.span) {
+            return None;
+        }
         for item in items {
             let wanted = match &item.value {
                 Value::Map(entries) => match entries.as_slice() {
                     [entry] => Wanted {
-                        job: entry.key.clone(),
+                        job: entry.key.to_string(),
                         at: None,
                         statuses: self.statuses(&entry.value)?,
                         written: Some(Rc::clone(&entry.value)),

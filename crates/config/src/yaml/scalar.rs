@@ -20,7 +20,7 @@ pub(super) fn plain(text: &str) -> Value {
     if let Some(n) = integer(text) {
         return Value::Int(n);
     }
-    float(text).map_or_else(|| Value::Str(text.to_owned()), Value::Float)
+    float(text).map_or_else(|| Value::Str(text.into()), Value::Float)
 }
 
 fn integer(text: &str) -> Option<i64> {

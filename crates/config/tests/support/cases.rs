@@ -7,6 +7,8 @@
 //! -- config                 a 2.1 config: `version: 2.1` and, if it has none, the workflow
 //!                           `w: {jobs: [build]}` are added; `$J` stands for a docker executor
 //! -- file                   instead of config: a file as it is
+//! -- registry               orbs that the test answers with, one a line: `acme/x 1.2.0 1.3.0`; each has a
+//!                           command `c` that echoes its version
 //! -- trigger                one fact a line: `branch B` (main, if nothing is said), `tag T`, `number N`,
 //!                           `param NAME = YAML`, or `text NAME = …` as a command line gives it
 //! -- expect                 one fact a line, see `Fact`
@@ -32,6 +34,8 @@ pub struct Case {
     pub title: String,
     pub place: String,
     pub config: String,
+    /// Orbs with their releases.
+    pub registry: BTreeMap<String, Vec<[u64; 3]>>,
     pub checks: Vec<Check>,
 }
 
@@ -52,6 +56,8 @@ pub enum Fact {
     Warning { code: String },
     /// `missing REF …`: the compiler asks for exactly these orbs.
     Missing(Vec<String>),
+    /// `orb REF = EXACT`: the plan was made with this release.
+    Orb { reference: String, exact: String },
     /// `at PATH = YAML`: the processed config holds this value there. A path is keys and indexes with
     /// `/` between them; ` > ` may be used instead where keys hold slashes.
     At { path: Vec<String>, value: Value },
@@ -122,6 +128,7 @@ fn read_file(path: &Path) -> Vec<Case> {
                 title: title.to_owned(),
                 place,
                 config: String::new(),
+                registry: BTreeMap::new(),
                 checks: Vec::new(),
             });
             (section, trigger) = (Section::None, self::trigger());
@@ -143,7 +150,7 @@ fn read_file(path: &Path) -> Vec<Case> {
                         facts: Vec::new(),
                     });
                 }
-                Section::None | Section::File => {}
+                Section::None | Section::File | Section::Registry => {}
             }
             continue;
         }
@@ -158,12 +165,19 @@ fn read_file(path: &Path) -> Vec<Case> {
                 case.config.push_str(&line.replace("$J", DOCKER));
                 case.config.push('\n');
             }
+            Section::Registry if !blank => {
+                let mut words = line.split_whitespace();
+                let name = words.next().unwrap().to_owned();
+                let releases =
+                    words.map(|word| release(word).unwrap_or_else(|| panic!("{place}: {word}")));
+                case.registry.insert(name, releases.collect());
+            }
             Section::Trigger if !blank => trigger_line(&mut trigger, line, &place),
             Section::Expect if !blank => {
                 let fact = fact(line).unwrap_or_else(|| panic!("{place}: no fact: {line:?}"));
                 case.checks.last_mut().unwrap().facts.push((at, fact));
             }
-            Section::Trigger | Section::Expect => {}
+            Section::Registry | Section::Trigger | Section::Expect => {}
         }
     }
     for case in &cases {
@@ -179,6 +193,7 @@ enum Section {
     None,
     Config,
     File,
+    Registry,
     Trigger,
     Expect,
 }
@@ -188,6 +203,7 @@ impl Section {
         match name {
             "config" => Some(Self::Config),
             "file" => Some(Self::File),
+            "registry" => Some(Self::Registry),
             "trigger" => Some(Self::Trigger),
             "expect" => Some(Self::Expect),
             _ => None,
@@ -308,6 +324,13 @@ pub fn fact(line: &str) -> Option<Fact> {
                 text,
             }
         }
+        "orb" => {
+            let (reference, exact) = rest.split_once(" = ")?;
+            Fact::Orb {
+                reference: reference.trim().to_owned(),
+                exact: exact.trim().to_owned(),
+            }
+        }
         "absent" => Fact::Absent(path_of(rest)),
         "jobs" => Fact::Jobs(rest.split_whitespace().map(str::to_owned).collect()),
         "runs" | "skips" => {
@@ -333,6 +356,26 @@ pub fn fact(line: &str) -> Option<Fact> {
         }
         _ => return None,
     })
+}
+
+/// `1.2.3`.
+fn release(text: &str) -> Option<[u64; 3]> {
+    let numbers: Option<Vec<u64>> = text.split('.').map(|n| n.parse().ok()).collect();
+    numbers?.try_into().ok()
+}
+
+impl Case {
+    /// The newest release that a reference admits, by its whole name.
+    pub fn resolve(&self, reference: &str) -> Option<String> {
+        let (name, version) = reference.split_once('@')?;
+        let wanted: Vec<&str> = version.split('.').filter(|n| *n != "volatile").collect();
+        let admits = |release: &&[u64; 3]| {
+            let mut pairs = wanted.iter().zip(release.iter());
+            pairs.all(|(wanted, number)| **wanted == number.to_string())
+        };
+        let [major, minor, patch] = self.registry.get(name)?.iter().filter(admits).max()?;
+        Some(format!("{name}@{major}.{minor}.{patch}"))
+    }
 }
 
 fn in_workflow(text: &str) -> Option<(String, String)> {
