@@ -18,6 +18,7 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use capstan_config::continuation;
 use capstan_config::{Compiled, Diagnostic, Orb, Severity, Sources, compile};
 use capstan_model::plan::{
     Decision, Job, JobKind, PinnedOrb, Plan, RequiredStatus, Requirement, Workflow,
@@ -192,19 +193,58 @@ fn number_of(id: &str) -> &str {
 fn run(case: &Case) -> Result<(), String> {
     let mut why = String::new();
     for check in &case.checks {
+        let trigger = match continued(case, check) {
+            Ok(trigger) => trigger,
+            Err(problem) => {
+                let _ = writeln!(why, "{problem}");
+                continue;
+            }
+        };
+        let Some(trigger) = trigger else { continue };
         let mut sources = Sources::new(".circleci/config.yml", case.config.clone());
-        let mut compiled = compile(&sources, &check.trigger);
+        let mut compiled = compile(&sources, &trigger);
         if let (Compiled::Missing(names), false) = (&compiled, case.registry.is_empty()) {
             for name in names {
                 sources.add_orb(name, answer(case, name));
             }
-            compiled = compile(&sources, &check.trigger);
+            compiled = compile(&sources, &trigger);
         }
         if let Err(problem) = holds(check, &compiled, &sources) {
             let _ = writeln!(why, "{problem}");
         }
     }
     if why.is_empty() { Ok(()) } else { Err(why) }
+}
+
+/// The trigger that the config of a case is compiled for: what a setup config, if there is one, passes on
+/// stands in it. `None` where that is refused as expected.
+fn continued(case: &Case, check: &Check) -> Result<Option<Trigger>, String> {
+    let refused = check.facts.iter().find_map(|(_, fact)| match fact {
+        Fact::Refused(words) => Some(words),
+        _ => None,
+    });
+    if case.setup.is_empty() {
+        return Ok(Some(check.trigger.clone()));
+    }
+    let sources = Sources::new("setup.yml", case.setup.clone());
+    let compiled = compile(&sources, &check.trigger);
+    let Compiled::Done {
+        plan: Some(plan), ..
+    } = &compiled
+    else {
+        return Err(format!(
+            "    the setup config does not compile: {compiled:?}"
+        ));
+    };
+    match (
+        continuation::continued(plan, &check.trigger, &check.passed),
+        refused,
+    ) {
+        (Ok(trigger), None) => Ok(Some(trigger)),
+        (Err(why), Some(words)) if why.contains(words) => Ok(None),
+        (Ok(_), Some(words)) => Err(format!("    not refused: {words}")),
+        (Err(why), _) => Err(format!("    refused: {why}")),
+    }
 }
 
 /// What the case's registry has for a reference.
@@ -368,6 +408,7 @@ impl Fact {
                     Err(format!("no {code} among{}", found()))
                 }
             }
+            Self::Refused(words) => Err(format!("not refused: {words}")),
             Self::Missing(names) => Err(format!(
                 "the compiler does not ask for {names:?}: {}",
                 found()
@@ -386,7 +427,11 @@ impl Fact {
 
     fn holds_in(&self, plan: &Plan, processed: &Value) -> Result<(), String> {
         match self {
-            Self::Ok | Self::Error { .. } | Self::Warning { .. } | Self::Missing(_) => Ok(()),
+            Self::Ok
+            | Self::Error { .. }
+            | Self::Warning { .. }
+            | Self::Missing(_)
+            | Self::Refused(_) => Ok(()),
             Self::Orb { reference, exact } => {
                 let pin = plan.orbs.iter().find(|pin| pin.reference == *reference);
                 match pin {

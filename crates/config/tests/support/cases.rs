@@ -7,6 +7,8 @@
 //! -- config                 a 2.1 config: `version: 2.1` and, if it has none, the workflow
 //!                           `w: {jobs: [build]}` are added; `$J` stands for a docker executor
 //! -- file                   instead of config: a file as it is
+//! -- setup                  a setup config, `version` and `setup` are added; `config` continues it, with
+//!                           the parameters of `pass NAME = YAML` lines of the trigger
 //! -- registry               orbs that the test answers with, one a line: `acme/x 1.2.0 1.3.0`; each has a
 //!                           command `c` that echoes its version
 //! -- trigger                one fact a line: `branch B` (main, if nothing is said), `tag T`, `number N`,
@@ -34,6 +36,8 @@ pub struct Case {
     pub title: String,
     pub place: String,
     pub config: String,
+    /// A setup config that is compiled first, and that `config` continues; empty if there is none.
+    pub setup: String,
     /// Orbs with their releases.
     pub registry: BTreeMap<String, Vec<[u64; 3]>>,
     pub checks: Vec<Check>,
@@ -42,6 +46,8 @@ pub struct Case {
 /// One compilation of a case; each fact with its line.
 pub struct Check {
     pub trigger: Trigger,
+    /// What the setup config passes on to the one that continues.
+    pub passed: BTreeMap<String, ParameterValue>,
     pub facts: Vec<(usize, Fact)>,
 }
 
@@ -56,6 +62,8 @@ pub enum Fact {
     Warning { code: String },
     /// `missing REF …`: the compiler asks for exactly these orbs.
     Missing(Vec<String>),
+    /// `refused "words"`: the setup config may not pass these parameters on.
+    Refused(String),
     /// `orb REF = EXACT`: the plan was made with this release.
     Orb { reference: String, exact: String },
     /// `at PATH = YAML`: the processed config holds this value there. A path is keys and indexes with
@@ -117,6 +125,7 @@ fn read_file(path: &Path) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut section = Section::None;
     let mut trigger = trigger();
+    let mut passed = BTreeMap::new();
     for (at, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line)) {
         let place = format!("{file}:{at}");
         if let Some(head) = line.strip_prefix("== ") {
@@ -128,10 +137,11 @@ fn read_file(path: &Path) -> Vec<Case> {
                 title: title.to_owned(),
                 place,
                 config: String::new(),
+                setup: String::new(),
                 registry: BTreeMap::new(),
                 checks: Vec::new(),
             });
-            (section, trigger) = (Section::None, self::trigger());
+            (section, trigger, passed) = (Section::None, self::trigger(), BTreeMap::new());
             continue;
         }
         if let Some(name) = line.strip_prefix("-- ") {
@@ -142,11 +152,13 @@ fn read_file(path: &Path) -> Vec<Case> {
                 .unwrap_or_else(|| panic!("{place}: a section before any case"));
             match section {
                 Section::Config => case.config.push_str("version: 2.1\n"),
-                Section::Trigger => trigger = self::trigger(),
+                Section::Setup => case.setup.push_str("version: 2.1\nsetup: true\n"),
+                Section::Trigger => (trigger, passed) = (self::trigger(), BTreeMap::new()),
                 Section::Expect => {
                     finish_config(&mut case.config);
                     case.checks.push(Check {
                         trigger: trigger.clone(),
+                        passed: passed.clone(),
                         facts: Vec::new(),
                     });
                 }
@@ -165,6 +177,10 @@ fn read_file(path: &Path) -> Vec<Case> {
                 case.config.push_str(&line.replace("$J", DOCKER));
                 case.config.push('\n');
             }
+            Section::Setup => {
+                case.setup.push_str(&line.replace("$J", DOCKER));
+                case.setup.push('\n');
+            }
             Section::Registry if !blank => {
                 let mut words = line.split_whitespace();
                 let name = words.next().unwrap().to_owned();
@@ -172,7 +188,13 @@ fn read_file(path: &Path) -> Vec<Case> {
                     words.map(|word| release(word).unwrap_or_else(|| panic!("{place}: {word}")));
                 case.registry.insert(name, releases.collect());
             }
-            Section::Trigger if !blank => trigger_line(&mut trigger, line, &place),
+            Section::Trigger if !blank => match line.strip_prefix("pass ") {
+                Some(rest) => {
+                    let (name, value) = parameter(rest, &place);
+                    passed.insert(name, value);
+                }
+                None => trigger_line(&mut trigger, line, &place),
+            },
             Section::Expect if !blank => {
                 let fact = fact(line).unwrap_or_else(|| panic!("{place}: no fact: {line:?}"));
                 case.checks.last_mut().unwrap().facts.push((at, fact));
@@ -193,6 +215,7 @@ enum Section {
     None,
     Config,
     File,
+    Setup,
     Registry,
     Trigger,
     Expect,
@@ -203,6 +226,7 @@ impl Section {
         match name {
             "config" => Some(Self::Config),
             "file" => Some(Self::File),
+            "setup" => Some(Self::Setup),
             "registry" => Some(Self::Registry),
             "trigger" => Some(Self::Trigger),
             "expect" => Some(Self::Expect),
@@ -263,16 +287,8 @@ fn trigger_line(trigger: &mut Trigger, line: &str, place: &str) {
                 .unwrap_or_else(|_| panic!("{place}: no number"))
         }
         "param" => {
-            let (name, value) = rest
-                .split_once('=')
-                .unwrap_or_else(|| panic!("{place}: no value"));
-            let value = match yaml::read(value.trim()).unwrap_or_else(|e| panic!("{place}: {e}")) {
-                Value::Bool(value) => ParameterValue::Boolean(value),
-                Value::Number(value) => ParameterValue::Integer(value.as_i64().unwrap()),
-                Value::String(value) => ParameterValue::String(value),
-                other => panic!("{place}: a parameter cannot be {other}"),
-            };
-            trigger.parameters.insert(name.trim().to_owned(), value);
+            let (name, value) = parameter(rest, place);
+            trigger.parameters.insert(name, value);
         }
         // The text of a command line, whose type the declaration gives.
         "text" => {
@@ -284,6 +300,20 @@ fn trigger_line(trigger: &mut Trigger, line: &str, place: &str) {
         }
         _ => panic!("{place}: a trigger knows branch, tag, number, param and text"),
     }
+}
+
+/// `NAME = YAML`.
+fn parameter(text: &str, place: &str) -> (String, ParameterValue) {
+    let (name, value) = text
+        .split_once('=')
+        .unwrap_or_else(|| panic!("{place}: no value"));
+    let value = match yaml::read(value.trim()).unwrap_or_else(|e| panic!("{place}: {e}")) {
+        Value::Bool(value) => ParameterValue::Boolean(value),
+        Value::Number(value) => ParameterValue::Integer(value.as_i64().unwrap()),
+        Value::String(value) => ParameterValue::String(value),
+        other => panic!("{place}: a parameter cannot be {other}"),
+    };
+    (name.trim().to_owned(), value)
 }
 
 /// Reads one line of `-- expect`.
@@ -308,6 +338,7 @@ pub fn fact(line: &str) -> Option<Fact> {
         "warning" => Fact::Warning {
             code: rest.to_owned(),
         },
+        "refused" => Fact::Refused(rest.trim_matches('"').to_owned()),
         "missing" => Fact::Missing(rest.split_whitespace().map(str::to_owned).collect()),
         "at" => {
             let (path, value) = rest.split_once(" = ")?;
