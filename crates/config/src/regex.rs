@@ -96,7 +96,8 @@ fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.contains(['(', ')']) {
         build(pattern)?;
     }
-    build(&format!("^(?:{pattern})\\z"))
+    // What is wrong is told by its place in the pattern as it was written.
+    build(&format!("^(?:{pattern})\\z")).map_err(|why| build(pattern).err().unwrap_or(why))
 }
 
 /// Whether it looks around or back, which the linear dialect does not have.

@@ -68,6 +68,9 @@ help: did you mean `parameters.to`?
 error[E_PARAM_TYPE]: Type error for argument to: expected type: string, actual value: 3.8 (type float)
   --> .circleci/config.yml:10:21
    |
+ 4 |     parameters: {to: {type: string}}
+   |                  -- declared as string
+...
 10 |       - greet: {to: 3.8}
    |                     ^^^
    |

@@ -41,7 +41,12 @@ pub fn main(args: &ExplainArgs) -> Result<Code, Failure> {
     }
     let (_, done) = {
         let orbs = sources::of(&args.config.values.orbs, args.json)?;
-        compile_one(args.config.path.as_deref(), &args.config.values, &*orbs)?
+        compile_one(
+            args.config.path.as_deref(),
+            &args.config.values,
+            &*orbs,
+            capstan_config::compile,
+        )?
     };
     let mut told = done.diagnostics;
     if done.plan.is_some() {

@@ -28,7 +28,12 @@ pub struct ProcessArgs {
 /// The config is wrong or cannot be read.
 pub fn main(args: &ProcessArgs) -> Result<Code, Failure> {
     let orbs = sources::of(&args.values.orbs, false)?;
-    let (_, done) = compile_one(args.path.as_deref(), &args.values, &*orbs)?;
+    let (_, done) = compile_one(
+        args.path.as_deref(),
+        &args.values,
+        &*orbs,
+        capstan_config::compile,
+    )?;
     let errors: Vec<_> = done
         .diagnostics
         .iter()

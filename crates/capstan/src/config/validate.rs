@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use capstan_config::diagnostic::{Report, sarif};
-use capstan_config::{Diagnostic, Severity, Sources};
+use capstan_config::{Compiled, Diagnostic, Severity, Sources};
+use capstan_model::Trigger;
 use clap::{Args, ValueEnum};
 
 use super::compile_one;
@@ -57,7 +58,7 @@ pub fn main(args: &ValidateArgs) -> Result<Code, Failure> {
     let mut found: Vec<(Sources, Vec<Diagnostic>)> = Vec::new();
     let mut unread = Vec::new();
     for path in paths {
-        match compile_one(path, &args.values, &*orbs) {
+        match compile_one(path, &args.values, &*orbs, check) {
             Ok((name, done)) => {
                 if done.has(Severity::Error) {
                     code = Code::Config;
@@ -129,4 +130,15 @@ fn summary(name: &str, found: &[Diagnostic]) -> String {
         "\n{name}: {}. More about one: capstan config explain {code}",
         counts.join(", ")
     )
+}
+
+/// Finds what is wrong without writing a plan down, which is half of the work.
+fn check(sources: &Sources, trigger: &Trigger) -> Compiled {
+    match capstan_config::check(sources, trigger) {
+        Ok(diagnostics) => Compiled::Done {
+            plan: None,
+            diagnostics,
+        },
+        Err(missing) => Compiled::Missing(missing),
+    }
 }

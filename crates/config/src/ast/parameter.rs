@@ -8,9 +8,12 @@ use indexmap::IndexMap;
 
 use super::{Definition, Kind, suggest};
 use crate::compiler::{Compiler, Scope};
-use crate::diagnostic::{WITHOUT_QUOTES, in_quotes};
+use crate::diagnostic::{Diagnostic, WITHOUT_QUOTES, in_quotes};
 use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Text, Value};
+
+/// How many declarations one finding points at.
+const MOST_LABELS: usize = 5;
 
 /// Declared parameters in file order.
 pub(crate) type Parameters = IndexMap<Text, Parameter>;
@@ -21,6 +24,8 @@ pub(crate) struct Parameter {
     pub(crate) kind: Option<Type>,
     pub(crate) members: Vec<Ref>,
     pub(crate) default: Option<Ref>,
+    /// Where it is declared.
+    pub(crate) span: Span,
 }
 
 /// The types of parameters.
@@ -151,6 +156,7 @@ impl Compiler<'_> {
             kind: None,
             members: Vec::new(),
             default: None,
+            span: entry.key_span,
         };
         let Some(fields) = entry.value.map() else {
             self.schema(
@@ -265,8 +271,11 @@ impl Compiler<'_> {
                 shown(&value.value),
                 value.value.kind()
             );
-            let help = mend(parameter, value);
-            self.error_help("E_PARAM_TYPE", message, value.span, help);
+            let mut diagnostic = Diagnostic::error("E_PARAM_TYPE", message, value.span);
+            let declared = format!("declared as {}", parameter.type_name());
+            diagnostic.labels.push((parameter.span, declared));
+            diagnostic.help.extend(mend(parameter, value));
+            self.report(diagnostic);
             Node::new(Value::Bad, value.span)
         })
     }
@@ -325,7 +334,7 @@ impl Compiler<'_> {
                 None => {
                     // A parameter whose definition is wrong was reported there.
                     if parameter.kind.is_some() {
-                        missing.push(key.as_str());
+                        missing.push((key.as_str(), parameter.span));
                     }
                     Node::new(Value::Bad, call)
                 }
@@ -333,10 +342,17 @@ impl Compiler<'_> {
             values.insert(key.clone(), value);
         }
         if !missing.is_empty() {
-            missing.sort_unstable();
-            let message = format!("Missing required argument(s): {}", missing.join(", "));
+            missing.sort_unstable_by_key(|(name, _)| *name);
+            let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+            let message = format!("Missing required argument(s): {}", names.join(", "));
+            let mut diagnostic = Diagnostic::error("E_PARAM_MISSING", message, call);
+            for (name, span) in missing.iter().take(MOST_LABELS) {
+                let label = format!("{name} is declared here, without a default");
+                diagnostic.labels.push((*span, label));
+            }
             let help = format!("pass them to {name}, or give them a default there");
-            self.error_help("E_PARAM_MISSING", message, call, Some(help));
+            diagnostic.help.push(help);
+            self.report(diagnostic);
         }
         Scope {
             parameters: Some(Rc::new(values)),
