@@ -171,8 +171,12 @@ main/test-22
   .circleci/config.yml:22:9  by job 'test'
   .circleci/config.yml:20:3  in workflow 'main'
   docker: cimg/node:22
+       .circleci/config.yml:5:5  written here
+       .circleci/config.yml:15:15  by executor 'node'
   working_directory: ~/project
   environment: CI=1
+       .circleci/config.yml:6:19  written here
+       .circleci/config.yml:15:15  by executor 'node'
   1. checkout
        .circleci/config.yml:17:9  written here
   2. run
@@ -224,6 +228,10 @@ main/tools/test-22
   .circleci/config.yml:7:9  by job 'tools/test'
   .circleci/config.yml:5:3  in workflow 'main'
   docker: cimg/node:22
+       acme/tools@1.2.3:5:5  written here
+       acme/tools@1.2.3:3:3  in 'node' of the orb acme/tools@1.2.3
+       acme/tools@1.2.3:14:15  by executor 'node'
+       acme/tools@1.2.3:12:3  in 'test' of the orb acme/tools@1.2.3
   working_directory: ~/project
   1. run
     echo hello 22
