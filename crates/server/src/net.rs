@@ -10,7 +10,7 @@ mod connect;
 mod proxy;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -78,7 +78,35 @@ pub struct Net {
 struct Inner {
     limits: Limits,
     proxies: Proxies,
-    tls: TlsConnector,
+    /// Certificates to trust beside the built-in ones.
+    extra: Vec<CertificateDer<'static>>,
+    /// Made with the first secure connection: most commands open none, and it costs milliseconds.
+    tls: OnceLock<Result<TlsConnector, String>>,
+}
+
+impl Inner {
+    fn tls(&self) -> Result<&TlsConnector, String> {
+        let made = self.tls.get_or_init(|| connector(&self.extra));
+        made.as_ref().map_err(Clone::clone)
+    }
+}
+
+fn connector(extra: &[CertificateDer<'static>]) -> Result<TlsConnector, String> {
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    for certificate in extra {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("a certificate cannot be trusted: {error}"))?;
+    }
+    let provider = Arc::new(crypto::ring::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("cannot set up TLS: {error}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(tls)))
 }
 
 /// Where a request may go.
@@ -216,36 +244,32 @@ impl Net {
     /// # Errors
     /// The extra certificates cannot be read.
     pub fn new(settings: NetSettings) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let mut extra = Vec::new();
         if let Some(path) = &settings.extra_roots {
             let unusable = |cause: &dyn std::fmt::Display| {
                 format!("cannot take certificates from {}: {cause}", path.display())
             };
-            let mut count = 0;
+            // Read here, so that a mistake in it shows whether it is needed or not.
+            let mut probe = RootCertStore::empty();
             for certificate in
                 CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))?
             {
                 let certificate = certificate.map_err(|error| unusable(&error))?;
-                roots.add(certificate).map_err(|error| unusable(&error))?;
-                count += 1;
+                probe
+                    .add(certificate.clone())
+                    .map_err(|error| unusable(&error))?;
+                extra.push(certificate);
             }
-            if count == 0 {
+            if extra.is_empty() {
                 return Err(unusable(&"it holds none; it has to be a PEM file"));
             }
         }
-        let provider = Arc::new(crypto::ring::default_provider());
-        let mut tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("cannot set up TLS: {error}"))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             inner: Arc::new(Inner {
                 limits: settings.limits,
                 proxies: settings.proxies,
-                tls: TlsConnector::from(Arc::new(tls)),
+                extra,
+                tls: OnceLock::new(),
             }),
         })
     }

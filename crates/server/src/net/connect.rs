@@ -68,13 +68,15 @@ impl Net {
             Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
             Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
         };
-        let secured = self.inner.tls.connect(name, stream).await;
+        let failed = |cause: String| NetError::Tls {
+            host: host.to_owned(),
+            cause,
+        };
+        let tls = self.inner.tls().map_err(failed)?;
+        let secured = tls.connect(name, stream).await;
         secured
             .map(|stream| Box::new(stream) as Box<dyn Stream>)
-            .map_err(|cause| NetError::Tls {
-                host: host.to_owned(),
-                cause: cause.to_string(),
-            })
+            .map_err(|cause| failed(cause.to_string()))
     }
 
     /// Connects to the first address that answers, of those that the request may go to.
