@@ -432,7 +432,11 @@ impl<'a> Compiler<'a> {
 }
 
 /// Texts of a finding may quote the config, and a config may hold megabytes without a blank.
-fn shorten(diagnostic: &mut Diagnostic) {
+pub(crate) fn shorten(diagnostic: &mut Diagnostic) {
+    // Half of a replacement would break what it mends.
+    diagnostic
+        .mend
+        .take_if(|mend| mend.replacement.len() > LONGEST_TEXT);
     let texts = [&mut diagnostic.message, &mut diagnostic.label]
         .into_iter()
         .chain(&mut diagnostic.help)

@@ -87,6 +87,9 @@ fn told(sources: &Sources, lowered: Lowered) -> Compiled {
         Lowered::Missing(orbs) => Compiled::Missing(orbs),
         Lowered::Done(plan, mut diagnostics) => {
             diagnostic::advise(sources, &mut diagnostics);
+            for found in &mut diagnostics {
+                compiler::shorten(found);
+            }
             diagnostics.sort_by_key(|found| (found.span.file, found.span.start));
             Compiled::Done {
                 plan: plan.map(Box::new),
