@@ -23,6 +23,7 @@ mod matrix;
 mod orbs;
 pub mod pack;
 mod processed;
+mod quote;
 mod regex;
 pub mod schema;
 mod shims;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use capstan_model::plan::PinnedOrb;
 
+use crate::quote::{is_special, quoted};
 use crate::yaml::Value;
 
 /// Words that some YAML reads as something else than text.
@@ -133,15 +134,9 @@ fn literal(text: &str) -> bool {
     text.trim_end_matches('\n').contains('\n')
         && !text.ends_with("\n\n")
         && !text.starts_with([' ', '\n', '\t'])
-        && text.chars().all(|c| {
-            c == '\n'
-                || c == '\t'
-                || (!c.is_control()
-                    && c != '\u{feff}'
-                    && c != '\u{85}'
-                    && c != '\u{2028}'
-                    && c != '\u{2029}')
-        })
+        && text
+            .chars()
+            .all(|c| c == '\n' || c == '\t' || !is_special(c))
         && !text
             .lines()
             .any(|line| line.trim().is_empty() && !line.is_empty())
@@ -200,20 +195,5 @@ fn string(out: &mut String, text: &str) {
     if plain {
         return out.push_str(text);
     }
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}') => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+    quoted(out, text);
 }

@@ -1,6 +1,7 @@
 //! The packed tree as YAML text.
 
 use super::{MAX_RESULT, Map, Packed};
+use crate::quote::{is_special, quoted};
 
 /// Writes a map at an indentation.
 pub(super) fn block(out: &mut String, map: &Map<'_>, indent: usize) {
@@ -97,15 +98,6 @@ fn is_literal(text: &str) -> bool {
             .all(|c| c == '\n' || c == '\t' || !is_special(c))
 }
 
-/// Characters that YAML reads as line breaks, or not at all.
-fn is_special(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}'
-        )
-}
-
 /// Plain where any YAML reads the same string, else in double quotes.
 fn scalar(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "_-./ @+$()<>=!*&|'\"\\~;?%^".contains(c);
@@ -120,18 +112,7 @@ fn scalar(text: &str) -> String {
     if plain {
         return text.to_owned();
     }
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if is_special(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+    let mut out = String::new();
+    quoted(&mut out, text);
     out
 }
