@@ -15,7 +15,12 @@ pub(crate) struct Environment(BTreeMap<OsString, OsString>);
 impl Environment {
     /// What the place gave the agent, less what is between it and its executor.
     pub(crate) fn of_place() -> Self {
-        let own = ["CAPSTAN_AGENT_DIR", "CAPSTAN_PLACE", "CAPSTAN_STEP_USER"];
+        let own = [
+            "CAPSTAN_AGENT_DIR",
+            "CAPSTAN_BIN",
+            "CAPSTAN_PLACE",
+            "CAPSTAN_STEP_USER",
+        ];
         Self(
             std::env::vars_os()
                 .filter(|(name, _)| own.iter().all(|own| name != own))

@@ -20,6 +20,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use capstan_model::wire::JOB_COMMANDS;
+
 /// The program's entry. What it does depends on its name, then on its first argument:
 ///
 /// * called `circleci` or `circleci-agent`, it is the command line inside a job;
@@ -53,7 +55,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 pub fn is_job_command(name: &OsString) -> bool {
     Path::new(name)
         .file_name()
-        .is_some_and(|name| name == "circleci" || name == "circleci-agent")
+        .is_some_and(|name| JOB_COMMANDS.iter().any(|command| name == *command))
 }
 
 fn usage() -> ExitCode {

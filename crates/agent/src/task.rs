@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use capstan_model::plan::{StepKind, When};
 use capstan_model::wire::{
-    AgentMessage, PROTO, PROTO_MIN, RunnerMessage, STEP_ENVIRONMENT, STEP_FIRST, TaskSpec,
+    AgentMessage, EXIT_ALONE, JOB_COMMANDS, PROTO, PROTO_MIN, RunnerMessage, STEP_ENVIRONMENT,
+    STEP_FIRST, TaskSpec,
 };
 use capstan_model::{StepStatus, TaskOutcome};
 use rustix::fd::OwnedFd;
@@ -26,9 +27,6 @@ use crate::steps::{Ended, checkout, continuation, run};
 use crate::stream::{self, Inbox, Link};
 use crate::user::{self, User};
 use crate::{jobcli, reaper};
-
-/// The file that tells an executor that nothing of the job is left.
-const ALONE: &str = "alone";
 
 /// How many names for a script are tried when a step has taken the first ones.
 const NAMES_TRIED: u32 = 1000;
@@ -136,14 +134,17 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = match Task::prepare(Arc::clone(&link), spec) {
+    let (outcome, alone) = match Task::prepare(Arc::clone(&link), spec) {
         Ok(task) => task.run(),
-        Err(why) => TaskOutcome::InfrastructureFail(why),
+        Err(why) => (TaskOutcome::InfrastructureFail(why), false),
     };
     link.send(AgentMessage::Finished { outcome });
     while let Ok(message) = inbox.recv() {
         if message == RunnerMessage::Goodbye {
-            return ExitCode::SUCCESS;
+            return match alone {
+                true => ExitCode::from(EXIT_ALONE),
+                false => ExitCode::SUCCESS,
+            };
         }
     }
     ExitCode::FAILURE
@@ -226,13 +227,19 @@ impl Task {
         let bash_env = self.folder.join("bash_env");
         std::fs::write(&bash_env, "")?;
         self.give(&bash_env)?;
-        let bin = self.folder.join("bin");
-        std::fs::create_dir_all(&bin)?;
-        self.give(&bin)?;
-        let program = std::env::current_exe()?;
-        for name in ["circleci", "circleci-agent"] {
-            symlink(&program, bin.join(name))?;
-        }
+        let bin = match std::env::var_os("CAPSTAN_BIN") {
+            Some(bin) => PathBuf::from(bin),
+            None => {
+                let bin = self.folder.join("bin");
+                std::fs::create_dir(&bin)?;
+                self.give(&bin)?;
+                let program = std::env::current_exe()?;
+                for name in JOB_COMMANDS {
+                    symlink(&program, bin.join(name))?;
+                }
+                bin
+            }
+        };
         let path = self
             .environment
             .get("PATH")
@@ -244,7 +251,8 @@ impl Task {
 
     // ------------------------------------------------------------ steps
 
-    fn run(self) -> TaskOutcome {
+    /// How it ended, and whether nothing of it is left.
+    fn run(self) -> (TaskOutcome, bool) {
         self.show_environment();
         let mut background = Vec::new();
         let mut failed = false;
@@ -293,7 +301,7 @@ impl Task {
             }
         }
         let left = self.clean_up(background);
-        match outcome {
+        let outcome = match outcome {
             // In a container they end with it; here they would go on behind everybody's back.
             _ if !left.is_empty() && !rustix::process::getpid().is_init() => {
                 TaskOutcome::InfrastructureFail(reaper::obituary(&left))
@@ -301,7 +309,8 @@ impl Task {
             Some(outcome) => outcome,
             None if failed => TaskOutcome::Failed,
             None => TaskOutcome::Success,
-        }
+        };
+        (outcome, left.is_empty())
     }
 
     /// Runs one step; `None` for one that goes on in the background.
@@ -383,13 +392,8 @@ impl Task {
         }
         let left = reaper::kill_all(reaper::PATIENCE);
         // Where the executor gave the folder it goes with the place, when nobody waits any more.
-        match std::env::var_os("CAPSTAN_AGENT_DIR") {
-            None => drop(std::fs::remove_dir_all(&self.folder)),
-            // The kernel has said that no child is left, which spares the executor a search for them.
-            Some(folder) if left.is_empty() => {
-                drop(std::fs::write(Path::new(&folder).join(ALONE), ""))
-            }
-            Some(_) => {}
+        if own_place().is_none() && std::env::var_os("CAPSTAN_AGENT_DIR").is_none() {
+            let _ = std::fs::remove_dir_all(&self.folder);
         }
         left
     }
@@ -486,18 +490,32 @@ fn step_user(spec: &TaskSpec) -> Result<Option<User>, String> {
     }
 }
 
+/// The folder of a place that is made for one job and removed after it.
+fn own_place() -> Option<PathBuf> {
+    std::env::var_os("CAPSTAN_PLACE").map(PathBuf::from)
+}
+
 /// A directory that nobody else has made, and a hold on it.
 fn own_folder() -> io::Result<(PathBuf, OwnedFd)> {
-    let folder = match std::env::var_os("CAPSTAN_AGENT_DIR") {
-        Some(folder) => PathBuf::from(folder).join("task"),
+    let folder = match own_place() {
+        // As fresh and as private as one of ours.
+        Some(place) => place,
         None => {
-            std::env::temp_dir().join(format!("capstan-agent-{}-{}", std::process::id(), now_ms()))
+            let folder = match std::env::var_os("CAPSTAN_AGENT_DIR") {
+                Some(folder) => PathBuf::from(folder).join("task"),
+                None => std::env::temp_dir().join(format!(
+                    "capstan-agent-{}-{}",
+                    std::process::id(),
+                    now_ms()
+                )),
+            };
+            if let Some(parent) = folder.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::DirBuilder::new().mode(0o755).create(&folder)?;
+            folder
         }
     };
-    if let Some(parent) = folder.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    std::fs::DirBuilder::new().mode(0o755).create(&folder)?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let hold = openat(CWD, &folder, flags, Mode::empty())?;
     Ok((folder, hold))

@@ -7,7 +7,8 @@ use crate::args::{ExecutionArgs, OrbArgs};
 use crate::data::Data;
 use crate::exit::{Code, Failure};
 use crate::history::History;
-use crate::session::{Session, View, World, executors, runtime, server_failed};
+use crate::session::{Session, View, World, block_on, executors, server_failed};
+use crate::sockets::Socket;
 use crate::{project, run, select};
 
 /// Arguments of `capstan approve`.
@@ -45,8 +46,8 @@ pub fn main(args: &ApproveArgs) -> Result<Code, Failure> {
     let pipeline = run.file.pipeline;
     let contexts = world.contexts.clone();
     let execution = &args.execution;
-    runtime()?.block_on(async {
-        let mut session = Session::start(worktree, run, execution, world).await?;
+    block_on(async {
+        let mut session = Session::start(worktree, run, Socket::place()?, execution, world).await?;
         let prepared = async {
             let history = History::read(&session.server, pipeline).await?;
             let (workflow, job) = waiting(&history, name)?;
@@ -77,7 +78,7 @@ pub fn main(args: &ApproveArgs) -> Result<Code, Failure> {
                 Err(failure)
             }
         }
-    })
+    })?
 }
 
 /// The approval job of this name that waits.

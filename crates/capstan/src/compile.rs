@@ -11,7 +11,7 @@ use crate::exit::{Code, Failure};
 use crate::project;
 use crate::render::Out;
 use crate::render::out::complain;
-use crate::session::runtime;
+use crate::session::block_on;
 
 /// A compilation that came to its end.
 pub struct Done {
@@ -78,8 +78,7 @@ pub fn with(
         });
     }
     let compiling = capstan_server::compile::compile(compiler, sources, trigger.clone(), orbs);
-    let done = runtime()?
-        .block_on(compiling)
+    let done = block_on(compiling)?
         .map_err(|error| Failure::setup(format!("the config could not be compiled: {error}")))?;
     Ok(Done {
         sources: done.sources,

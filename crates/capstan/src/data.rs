@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use capstan_model::PipelineId;
@@ -34,6 +34,12 @@ pub struct RunFile {
     pub socket: PathBuf,
 }
 
+/// The line that is added when a run's process ends.
+#[derive(Serialize, Deserialize)]
+struct EndLine {
+    status: String,
+}
+
 /// A run on disk.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -58,15 +64,57 @@ impl Run {
         std::os::unix::net::UnixStream::connect(&self.file.socket).is_ok()
     }
 
+    /// A folder that the run in `directory` shares with all others.
+    pub fn shared(directory: &Path, name: &str) -> PathBuf {
+        // `<data>/runs/<pipeline>`.
+        let data = directory.ancestors().nth(2).unwrap_or(directory);
+        data.join(name)
+    }
+
+    /// Reads a `run.json`: the run as it was started, and a line for how it ended.
+    fn read(directory: PathBuf) -> Option<Self> {
+        let text = fs::read(directory.join("run.json")).ok()?;
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let mut file: RunFile = serde_json::from_slice(lines.next()?).ok()?;
+        // Half a line is none.
+        if let Some(end) = lines.find_map(|line| serde_json::from_slice::<EndLine>(line).ok()) {
+            file.status = Some(end.status);
+        }
+        Some(Self { directory, file })
+    }
+
+    /// Adds how it ended.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn end(&mut self, status: &str) -> Result<(), Failure> {
+        let path = self.directory.join("run.json");
+        let end = EndLine {
+            status: status.to_owned(),
+        };
+        serde_json::to_string(&end)
+            .map_err(std::io::Error::from)
+            .and_then(|line| {
+                let mut file = fs::OpenOptions::new().append(true).open(&path)?;
+                file.write_all(format!("\n{line}\n").as_bytes())
+            })
+            .map_err(|error| cannot("write", &path, &error))?;
+        self.file.status = Some(end.status);
+        Ok(())
+    }
+
     /// Writes `run.json`, whole or not at all.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn save(&self) -> std::io::Result<()> {
-        let text = serde_json::to_vec_pretty(&self.file)?;
+    pub fn save(&self) -> Result<(), Failure> {
+        let path = self.directory.join("run.json");
         let next = self.directory.join("run.json.next");
-        fs::write(&next, text)?;
-        fs::rename(next, self.directory.join("run.json"))
+        serde_json::to_vec(&self.file)
+            .map_err(std::io::Error::from)
+            .and_then(|text| fs::write(&next, text))
+            .and_then(|()| fs::rename(next, &path))
+            .map_err(|error| cannot("write", &path, &error))
     }
 }
 
@@ -114,8 +162,7 @@ impl Data {
             .create(&directory)
             .map_err(|error| cannot("create", &directory, &error))?;
         let run = Run { directory, file };
-        run.save()
-            .map_err(|error| cannot("write to", &run.directory, &error))?;
+        run.save()?;
         Ok(run)
     }
 
@@ -165,12 +212,8 @@ impl Data {
         };
         let mut runs: Vec<Run> = entries
             .flatten()
-            .filter_map(|entry| {
-                let directory = entry.path();
-                let text = fs::read(directory.join("run.json")).ok()?;
-                let file: RunFile = serde_json::from_slice(&text).ok()?;
-                wanted(&file).then_some(Run { directory, file })
-            })
+            .filter_map(|entry| Run::read(entry.path()))
+            .filter(|run| wanted(&run.file))
             .collect();
         runs.sort_by_key(|run| std::cmp::Reverse((run.file.started_at_ms, run.file.number)));
         runs
@@ -240,99 +283,6 @@ fn fingerprint(path: &Path) -> u64 {
         })
 }
 
-/// A private directory with a path short enough for a socket; gone when dropped.
-#[derive(Debug)]
-pub struct SocketDir {
-    directory: PathBuf,
-}
-
-impl SocketDir {
-    /// Makes one. Its name comes from random bits, so that two runs never meet.
-    ///
-    /// # Errors
-    /// Neither the runtime directory nor `/tmp` can be written to.
-    pub fn create() -> Result<Self, Failure> {
-        let mut last = None;
-        for parent in socket_parents() {
-            let random = uuid::Uuid::new_v4().simple().to_string();
-            let name = format!("{}{}", socket_prefix(), random.get(..8).unwrap_or(&random));
-            let directory = parent.join(name);
-            match fs::DirBuilder::new().mode(0o700).create(&directory) {
-                Ok(()) => return Ok(Self { directory }),
-                Err(error) => last = Some(cannot("create", &directory, &error)),
-            }
-        }
-        Err(last.unwrap_or_else(|| Failure::setup("there is no directory for a socket")))
-    }
-
-    /// Where the server listens.
-    pub fn socket(&self) -> PathBuf {
-        self.directory.join("s")
-    }
-}
-
-impl Drop for SocketDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// Removes the socket directories of processes that were killed.
-pub fn sweep_sockets() {
-    let prefix = socket_prefix();
-    for entry in socket_parents()
-        .into_iter()
-        .filter_map(|at| fs::read_dir(at).ok())
-        .flatten()
-        .flatten()
-    {
-        let ours = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(&prefix));
-        // The folder may hold many things of others; only what is called like ours is looked at.
-        let owned = || entry.metadata().map(|found| found.uid()).ok() == own_user();
-        if !ours || !owned() {
-            continue;
-        }
-        let refused = match std::os::unix::net::UnixStream::connect(entry.path().join("s")) {
-            Ok(_) => false,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => true,
-            // Without a socket it belongs to a run that is just starting, or was killed doing so.
-            Err(_) => entry.metadata().is_ok_and(|found| is_old(&found)),
-        };
-        if refused {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// Whether something was made so long ago that whoever made it is not still at it.
-fn is_old(found: &fs::Metadata) -> bool {
-    let age = found
-        .modified()
-        .ok()
-        .and_then(|modified| modified.elapsed().ok());
-    age.is_some_and(|age| age > std::time::Duration::from_secs(60))
-}
-
-fn socket_prefix() -> String {
-    format!("capstan-{}-", own_user().unwrap_or(0))
-}
-
-fn own_user() -> Option<u32> {
-    let own = fs::metadata("/proc/self").ok()?;
-    Some(own.uid())
-}
-
-fn socket_parents() -> Vec<PathBuf> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        // A socket's path has to stay under 100 bytes.
-        .filter(|path| path.is_absolute() && path.as_os_str().len() < 60);
-    runtime.into_iter().chain([PathBuf::from("/tmp")]).collect()
-}
-
 /// Milliseconds since 1970 UTC.
 pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -380,6 +330,28 @@ mod tests {
         assert_eq!(found("#3"), None, "another project's number");
         assert_eq!(found(""), None);
         assert_eq!(data.find(root, "latest").unwrap().status(), "interrupted");
+    }
+
+    #[test]
+    fn the_last_word_on_a_run_is_a_line_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = Data {
+            directory: directory.path().to_owned(),
+        };
+        run(&data, "aaaaaaaa-0000-4000-8000-000000000001", 1, "/p");
+        let found = || data.find(Path::new("/p"), "latest").unwrap();
+        assert_eq!(found().status(), "interrupted");
+        let path = found().directory.join("run.json");
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], b"\n{\"status\":\"suc"].concat()).unwrap();
+        assert_eq!(found().status(), "interrupted", "killed while writing it");
+        fs::write(&path, whole).unwrap();
+        found().end("on_hold").unwrap();
+        assert_eq!(found().status(), "on_hold");
+        let mut again = found();
+        again.file.status = None;
+        again.save().unwrap();
+        assert_eq!(found().status(), "interrupted");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use capstan_model::{JobId, PipelineId, TaskId, WorkflowId};
 use capstan_server::{JobRow, Row, Server, TaskRow, WorkflowRow};
 
-use crate::data::{Data, Run, SocketDir};
+use crate::data::{Data, Run};
 use crate::exit::Failure;
 use crate::project;
-use crate::session::{World, runtime, serve, server_failed};
+use crate::session::{World, block_on, serve, server_failed};
+use crate::sockets::Socket;
 
 /// The rows of a pipeline, sorted.
 #[derive(Debug, Default)]
@@ -119,13 +120,13 @@ pub fn open<T>(
         ))
         .hint("look at it there, or wait until it ended"));
     }
-    runtime()?.block_on(async {
-        let sockets = SocketDir::create()?;
-        let server = serve(here, &run.directory, &sockets.socket(), World::default()).await?;
+    block_on(async {
+        let socket = Socket::place()?;
+        let server = serve(here, &run.directory, socket.path(), World::default()).await?;
         let seen = look(&server, &run).await;
         if let Err(error) = server.shutdown().await {
             crate::render::out::complain(&format!("warning: {error}"));
         }
         seen
-    })
+    })?
 }

@@ -21,6 +21,7 @@ mod runs;
 mod select;
 mod session;
 mod show;
+mod sockets;
 mod verdict;
 mod why;
 

@@ -9,7 +9,8 @@ use crate::data::Data;
 use crate::exit::{Code, Failure};
 use crate::history::History;
 use crate::orb::sources;
-use crate::session::{Session, View, World, executors, runtime, server_failed};
+use crate::session::{Session, View, World, block_on, executors, server_failed};
+use crate::sockets::Socket;
 use crate::{project, run, select};
 
 /// Arguments of `capstan rerun`.
@@ -50,8 +51,9 @@ pub fn main(args: &RerunArgs) -> Result<Code, Failure> {
     let directory = run.directory.clone();
     let pipeline = run.file.pipeline;
     let contexts = world.contexts.clone();
-    runtime()?.block_on(async {
-        let mut session = Session::start(worktree, run, &args.execution, world).await?;
+    block_on(async {
+        let mut session =
+            Session::start(worktree, run, Socket::place()?, &args.execution, world).await?;
         let prepared = prepare(&session.server, pipeline, args, &contexts, &directory).await;
         let (targets, executors) = match prepared {
             Ok(prepared) => prepared,
@@ -77,7 +79,7 @@ pub fn main(args: &RerunArgs) -> Result<Code, Failure> {
         }
         let only = Some(made);
         session.follow(pipeline, View { only, seen: 0 }).await
-    })
+    })?
 }
 
 type Target = (WorkflowId, RerunScope);

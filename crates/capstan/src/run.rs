@@ -10,7 +10,8 @@ use crate::data::{Data, RunFile};
 use crate::exit::{Code, Failure};
 use crate::orb::sources;
 use crate::render::out::complain;
-use crate::session::{Session, View, World, executors, runtime, server_failed};
+use crate::session::{Session, View, World, block_on, executors, server_failed};
+use crate::sockets::Socket;
 use crate::{compile, project, select};
 
 /// Arguments of `capstan run`.
@@ -54,6 +55,7 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
         complain("nothing to run: every workflow or job is skipped; `capstan plan` says why");
         return Ok(Code::Success);
     }
+    let socket = Socket::place()?;
     let run = data.create(RunFile {
         pipeline: trigger.pipeline,
         number: trigger.number,
@@ -62,9 +64,9 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
         label: label(&trigger),
         started_at_ms: trigger.received_at_ms,
         status: None,
-        socket: std::path::PathBuf::new(),
+        socket: socket.path().to_owned(),
     })?;
-    runtime()?.block_on(async {
+    block_on(async {
         let choice = args.execution.executor;
         let json = args.execution.json;
         let chosen = executors::choose(choice, Some(&plan), json, &run.directory).await;
@@ -75,7 +77,7 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
                 return Err(failure);
             }
         };
-        let mut session = Session::start(worktree, run, &args.execution, world).await?;
+        let mut session = Session::start(worktree, run, socket, &args.execution, world).await?;
         // Before there is anything to do, so that it is not waited for.
         session.start_runner(executors)?;
         let triggered = session
@@ -90,7 +92,7 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
             return Err(Failure::told(Code::Config));
         }
         session.follow(triggered.pipeline, View::default()).await
-    })
+    })?
 }
 
 fn label(trigger: &Trigger) -> String {

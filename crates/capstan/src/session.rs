@@ -17,11 +17,12 @@ use capstan_server::{CancelScope, OnDisconnect, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::ExecutionArgs;
-use crate::data::{Run, SocketDir, now_ms};
+use crate::data::{Run, now_ms};
 use crate::dotenv::Variables;
 use crate::exit::{Code, Failure};
 use crate::project;
 use crate::render::{Board, Out, Renderer, json, live, neutral, out, plain, summary};
+use crate::sockets::{self, Socket};
 use approvals::Approvals;
 use executors::Executors;
 
@@ -39,24 +40,28 @@ pub struct Session {
     run: Run,
     /// How the run stood before.
     before: Option<String>,
-    sockets: SocketDir,
+    socket: Socket,
     execution: ExecutionArgs,
     stop: tokio::sync::watch::Sender<bool>,
     /// Answers when the runner's thread has nothing left to do.
     runner: Option<tokio::sync::oneshot::Receiver<()>>,
 }
 
-/// The runtime of commands that need one. One worker for the server, so that a terminal which does not
-/// take any more output stops nobody but the main thread; the runner has a thread of its own.
+/// Waits for a future, on the runtime of commands that need one. It has one worker for the server, so that
+/// a terminal which does not take any more output stops nobody but the main thread; the runner has a thread
+/// of its own. Of what the future left running nothing is waited for: this process ends.
 ///
 /// # Errors
 /// The system gives no threads.
-pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
-        .map_err(|error| Failure::setup(format!("cannot start threads: {error}")))
+        .map_err(|error| Failure::setup(format!("cannot start threads: {error}")))?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 /// What a server is told of the world around it.
@@ -114,6 +119,7 @@ pub async fn serve(
 ) -> Result<Server, Failure> {
     let settings = Settings {
         data_dir: directory.to_owned(),
+        blanks: Some(Run::shared(directory, "blanks")),
         socket: socket.to_owned(),
         config_path: worktree.config_path().to_owned(),
         forge: Arc::new(worktree),
@@ -137,21 +143,22 @@ impl Session {
     pub async fn start(
         worktree: Worktree,
         mut run: Run,
+        socket: Socket,
         execution: &ExecutionArgs,
         world: World,
     ) -> Result<Self, Failure> {
-        let sockets = SocketDir::create()?;
-        run.file.socket = sockets.socket();
-        let server = serve(worktree, &run.directory, &run.file.socket, world).await?;
+        let server = serve(worktree, &run.directory, socket.path(), world).await?;
         let before = run.file.status.take();
-        run.save()
-            .map_err(|error| Failure::setup(format!("cannot write run.json: {error}")))?;
+        if run.file.socket != socket.path() {
+            socket.path().clone_into(&mut run.file.socket);
+            run.save()?;
+        }
         let (stop, _) = tokio::sync::watch::channel(false);
         Ok(Self {
             server,
             run,
             before,
-            sockets,
+            socket,
             execution: execution.clone(),
             stop,
             runner: None,
@@ -171,7 +178,7 @@ impl Session {
             .and_then(|jobs| usize::try_from(jobs).ok())
             .unwrap_or(processors);
         let runner = Runner::new(RunnerSettings {
-            socket: self.sockets.socket(),
+            socket: self.socket.path().to_owned(),
             id: RunnerId(uuid::Uuid::new_v4()),
             capacity,
             docker: executors.docker,
@@ -231,7 +238,7 @@ impl Session {
         let code = match ended {
             Ok(End::Killed) => {
                 self.save_status("canceled");
-                drop(self.sockets);
+                drop(self.socket);
                 // Every place dies with this process: that is what its guard is for.
                 std::process::exit(i32::from(Code::Canceled.number()));
             }
@@ -266,9 +273,8 @@ impl Session {
     }
 
     fn save_status(&mut self, status: &str) {
-        self.run.file.status = Some(status.to_owned());
-        if let Err(error) = self.run.save() {
-            out::complain(&format!("warning: cannot write run.json: {error}"));
+        if let Err(failure) = self.run.end(status) {
+            out::complain(&format!("warning: {}", failure.message));
         }
     }
 
@@ -293,8 +299,8 @@ impl Session {
         if let Err(error) = closed {
             out::complain(&format!("warning: {error}"));
         }
-        drop(self.sockets);
-        crate::data::sweep_sockets();
+        drop(self.socket);
+        sockets::sweep();
     }
 }
 

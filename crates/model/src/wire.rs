@@ -21,6 +21,11 @@ pub const PROTO_MIN: u32 = 1;
 pub const CONTINUATION_MAX: u64 = 4 << 20;
 /// The largest frame body in bytes; a longer one means a broken peer.
 pub const FRAME_MAX: usize = 1 << 20;
+/// What the agent's program is called by steps; by these names it is the command line inside a job.
+pub const JOB_COMMANDS: [&str; 2] = ["circleci", "circleci-agent"];
+/// What an agent exits with after a task whose processes are all gone: the kernel has told it that it has
+/// no child left.
+pub const EXIT_ALONE: u8 = 64;
 /// Step number of the executor's own step, "Spin up environment" (platform 1.1).
 pub const STEP_SPIN_UP: u32 = 0;
 /// Step number of "Preparing environment variables".

@@ -29,6 +29,9 @@ pub trait Executor: Send + Sync {
         log: &'a SpinUpLog,
     ) -> BoxFuture<'a, Result<Box<dyn Place>, PlaceError>>;
 
+    /// Gets ready for the first place, which is asked for soon, while there is nothing else to do.
+    fn warm_up(&self) {}
+
     /// Removes whatever earlier places of this runner's run left behind; called when the runner ends.
     fn sweep(&self) -> BoxFuture<'_, Result<(), PlaceError>>;
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use capstan_client::{CallError, RunnerApi};
 use capstan_model::RunnerId;
 use capstan_model::plan;
-use capstan_model::wire::{Claim, PROTO};
+use capstan_model::wire::{Assignment, Claim, PROTO};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -79,8 +79,8 @@ impl Runner {
     /// The server refuses this runner for good.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), RunnerError> {
         let mut lanes = JoinSet::new();
-        for _ in 0..self.inner.settings.capacity.max(1) {
-            lanes.spawn(lane(Arc::clone(&self.inner), stop.clone()));
+        for number in 0..self.inner.settings.capacity.max(1) {
+            lanes.spawn(lane(Arc::clone(&self.inner), stop.clone(), number == 0));
         }
         let mut result = Ok(());
         while let Some(ended) = lanes.join_next().await {
@@ -89,10 +89,10 @@ impl Runner {
                 result = Err(error);
             }
         }
-        for executor in [&self.inner.settings.docker, &self.inner.settings.machine]
-            .into_iter()
-            .flatten()
-        {
+        let (docker, machine) = (&self.inner.settings.docker, &self.inner.settings.machine);
+        let same = matches!((docker, machine), (Some(a), Some(b)) if Arc::ptr_eq(a, b));
+        let machine = machine.as_ref().filter(|_| !same);
+        for executor in docker.iter().chain(machine) {
             // What cannot be removed now is the guard's, or the next start's.
             let _ = executor.sweep().await;
         }
@@ -102,7 +102,11 @@ impl Runner {
 
 /// Runs one task after another. While the place of the last one is freed the next one may begin; that of
 /// the one before it is free by then.
-async fn lane(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) -> Result<(), RunnerError> {
+async fn lane(
+    inner: Arc<Inner>,
+    mut stop: watch::Receiver<bool>,
+    is_first: bool,
+) -> Result<(), RunnerError> {
     let claim = Claim {
         proto: PROTO,
         runner: inner.settings.id,
@@ -110,11 +114,12 @@ async fn lane(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) -> Result<(), 
     };
     let mut backoff = Backoff::default();
     let mut clearing: Option<JoinHandle<()>> = None;
+    let mut cold = is_first;
     let result = loop {
         let claimed = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break Ok(()),
-            claimed = inner.api.claim(&claim) => claimed,
+            claimed = claim_and_warm_up(&inner, &claim, std::mem::take(&mut cold)) => claimed,
         };
         match claimed {
             Ok(assignment) => {
@@ -134,6 +139,22 @@ async fn lane(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) -> Result<(), 
     };
     cleared(clearing).await;
     result
+}
+
+/// Claims a task. The first time the place of the first task is made ready once the server has been asked.
+async fn claim_and_warm_up(
+    inner: &Inner,
+    claim: &Claim,
+    cold: bool,
+) -> Result<Option<Box<Assignment>>, CallError> {
+    let warm_up = async {
+        match &inner.settings.docker {
+            Some(executor) if cold => executor.warm_up(),
+            _ => {}
+        }
+    };
+    let (claimed, ()) = tokio::join!(biased; inner.api.claim(claim), warm_up);
+    claimed
 }
 
 async fn cleared(clearing: Option<JoinHandle<()>>) {

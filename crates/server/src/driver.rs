@@ -118,6 +118,12 @@ impl Live {
         Ok(live)
     }
 
+    /// Whether all its workflows have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        let known = lock(&self.known);
+        known.workflows.values().all(|row| row.status.is_terminal())
+    }
+
     /// Where its jobs stand among those of its project.
     pub(crate) fn turn(&self) -> Turn {
         Turn {

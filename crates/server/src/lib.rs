@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 
 use capstan_engine::Event;
 use capstan_model::{JobId, PipelineId, Plan, TaskId, Trigger, WorkflowId};
-use capstan_store::{Store, StoreError};
+use capstan_store::{Store, StoreError, Writes};
 use tokio::net::UnixListener;
 use tokio::task::AbortHandle;
 
@@ -61,7 +61,12 @@ impl Server {
     /// # Errors
     /// The store or the socket cannot be had, or what is stored cannot be taken up.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let store = Store::open(&settings.data_dir).await?;
+        let store = Store::open(
+            &settings.data_dir,
+            settings.writes(),
+            settings.blanks.as_deref(),
+        )
+        .await?;
         let inner = Arc::new(Inner {
             settings,
             store,
@@ -273,6 +278,12 @@ impl Server {
         }
         // It may be gone with its directory already.
         let _ = std::fs::remove_file(&self.inner.settings.socket);
-        self.inner.store.close().await
+        // A run that is on hold is to be there tomorrow, whatever happens to the machine.
+        let over = lock(&self.inner.live).values().all(|live| live.is_over());
+        let writes = match over {
+            true => self.inner.settings.writes(),
+            false => Writes::ToTheDisk,
+        };
+        self.inner.store.close(writes).await
     }
 }

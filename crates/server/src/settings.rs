@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use capstan_model::Secret;
 use capstan_scm::Forge;
+use capstan_store::Writes;
 
 use crate::orbs::Orbs;
 
@@ -13,6 +14,8 @@ use crate::orbs::Orbs;
 pub struct Settings {
     /// Directory of the store: `run.db`, `logs/`, `blobs/`, `lock`. Made when absent.
     pub data_dir: PathBuf,
+    /// Folder of a blank database that new stores are copied from; made when absent.
+    pub blanks: Option<PathBuf>,
     /// Where runners connect: the path of a unix socket that does not exist yet. Keep it under 100 bytes.
     pub socket: PathBuf,
     /// Where sources come from.
@@ -31,6 +34,16 @@ pub struct Settings {
     pub lease_ms: u64,
     /// What became of the places of runners that this server does not hear from.
     pub on_disconnect: OnDisconnect,
+}
+
+impl Settings {
+    /// Where places die with this process, so does what is not on the disk yet (safety rule 10).
+    pub(crate) fn writes(&self) -> Writes {
+        match self.on_disconnect {
+            OnDisconnect::Die => Writes::ToTheSystem,
+            OnDisconnect::Hold => Writes::ToTheDisk,
+        }
+    }
 }
 
 /// See [`Settings::on_disconnect`].

@@ -46,6 +46,7 @@ fn settings(dir: &Path, socket: &str) -> Settings {
     let context = vec![(String::from("TOKEN"), Secret::new(String::from("s3cret")))];
     Settings {
         data_dir: dir.join("run"),
+        blanks: None,
         socket: dir.join(socket),
         forge: Arc::new(NoForge),
         orbs: Arc::new(orbs::NoOrbs),

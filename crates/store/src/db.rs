@@ -12,10 +12,29 @@ use crate::error::StoreError;
 /// The schema this program writes.
 pub(crate) const SCHEMA: i64 = 1;
 
-const INIT: &str = include_str!("migrations/0001_init.sql");
+pub(crate) const INIT: &str = include_str!("migrations/0001_init.sql");
 
 /// Takes the write lock at once, so that a transaction never fails half-way for want of it.
 pub(crate) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+
+/// How far what is written goes before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// To the disk: it outlives a loss of power.
+    ToTheDisk,
+    /// To the system, which writes it within the minute. It outlives every process, and is for the record
+    /// of a run on a laptop: the run itself does not outlive a loss of power either.
+    ToTheSystem,
+}
+
+impl Writes {
+    fn pragma(self) -> &'static str {
+        match self {
+            Self::ToTheDisk => "PRAGMA synchronous=FULL",
+            Self::ToTheSystem => "PRAGMA synchronous=OFF",
+        }
+    }
+}
 
 pub(crate) fn database(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| StoreError::Database {
@@ -25,7 +44,7 @@ pub(crate) fn database(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreE
 }
 
 /// Opens a connection to the file of a run directory.
-pub(crate) async fn connect(file: &Path, fresh: bool) -> Result<AnyConnection, StoreError> {
+pub(crate) async fn connect(file: &Path, writes: Writes) -> Result<AnyConnection, StoreError> {
     sqlx::any::install_default_drivers();
     let options = AnyConnectOptions::from_str(&url(file)?)
         .map_err(database("reading the database's address"))?;
@@ -33,20 +52,14 @@ pub(crate) async fn connect(file: &Path, fresh: bool) -> Result<AnyConnection, S
         .connect()
         .await
         .map_err(database("opening the database"))?;
-    // A run directory commits with NORMAL: in WAL mode a killed process loses nothing it was answered,
-    // because the pages are in the system's cache. Only a loss of power may take the last moments of a
-    // run on a laptop, which then are of no use to anybody. A database that is only being made is not
-    // synced at all: before its first answer there is nothing to lose. What a savepoint needs to be undone
-    // stays in memory, and the log of writes may grow to 16 MiB before it is worked into the database.
-    let setup = if fresh {
-        "PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; PRAGMA busy_timeout=5000; \
-         PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; \
-         PRAGMA wal_autocheckpoint=4000;"
-    } else {
-        "PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; \
-         PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;"
-    };
-    sqlx::raw_sql(setup)
+    // What a savepoint needs to be undone stays in memory, and the log of writes may grow to 16 MiB before
+    // it is worked into the database.
+    let setup = format!(
+        "{}; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; \
+         PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;",
+        writes.pragma()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
         .execute(&mut connection)
         .await
         .map_err(database("setting up the database"))?;
@@ -56,7 +69,7 @@ pub(crate) async fn connect(file: &Path, fresh: bool) -> Result<AnyConnection, S
 /// Makes the tables of a new database.
 pub(crate) async fn create(connection: &mut AnyConnection) -> Result<(), StoreError> {
     // One batch in one transaction: a run starts in milliseconds, and a kill in between leaves nothing.
-    let batch = format!("{BEGIN_WRITE};\n{INIT}\nCOMMIT; PRAGMA synchronous=NORMAL;");
+    let batch = format!("PRAGMA journal_mode=WAL; {BEGIN_WRITE};\n{INIT}\nCOMMIT;");
     sqlx::raw_sql(sqlx::AssertSqlSafe(batch))
         .execute(connection)
         .await
@@ -109,8 +122,12 @@ pub(crate) async fn check_version(connection: &mut AnyConnection) -> Result<(), 
     Ok(())
 }
 
-pub(crate) async fn close(connection: AnyConnection) {
-    // Everything was committed; a failure to close changes nothing of that.
+/// Closes a connection. The last one works the log of writes into the database.
+pub(crate) async fn close(mut connection: AnyConnection, writes: Writes) {
+    // Everything was committed; a failure from here on changes nothing of that.
+    let _ = sqlx::raw_sql(writes.pragma())
+        .execute(&mut connection)
+        .await;
     let _ = connection.close().await;
 }
 

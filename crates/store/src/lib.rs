@@ -4,13 +4,14 @@
 //! What is stored of a pipeline is its events; the rows are a cache of them, which [`Store::check`]
 //! proves. An event goes in with the rows it touched and the effects it asked for as one [`Unit`].
 
+mod blank;
 pub mod blobs;
-mod bulk;
 mod db;
 mod error;
 pub mod logs;
 mod read;
 mod replay;
+mod script;
 mod unit;
 mod writer;
 
@@ -23,6 +24,7 @@ use sqlx::AnyConnection;
 use tokio::sync::{mpsc, oneshot};
 
 pub use blobs::Blobs;
+pub use db::Writes;
 pub use error::StoreError;
 pub use logs::Logs;
 pub use read::StoredEvent;
@@ -49,20 +51,29 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store of a directory, which is made when absent.
+    /// Opens the store of a directory, which is made when absent. With a folder for a blank database,
+    /// which many stores may share, a new store begins as a copy of that.
     ///
     /// # Errors
     /// Another process holds it, a newer program wrote it, or the system refuses.
-    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub async fn open(
+        dir: &Path,
+        writes: Writes,
+        blanks: Option<&Path>,
+    ) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("making", dir))?;
         let lock = lock(dir)?;
         let file = dir.join("run.db");
         let fresh = !file.exists();
-        let mut connection = db::connect(&file, fresh).await?;
+        let copied = match blanks {
+            Some(blanks) if fresh => blank::copy(blanks, &file).await,
+            _ => false,
+        };
+        let mut connection = db::connect(&file, writes).await?;
         let blobs = Blobs::new(dir.join("blobs"));
-        if fresh {
+        if fresh && !copied {
             db::create(&mut connection).await?;
-        } else {
+        } else if !fresh {
             match db::schema(&mut connection).await? {
                 // Killed before the tables were made.
                 None => db::create(&mut connection).await?,
@@ -128,12 +139,12 @@ impl Store {
     }
 
     /// Writes what is pending and closes the database. Later writes are refused.
-    pub async fn close(&self) -> Result<(), StoreError> {
+    pub async fn close(&self, writes: Writes) -> Result<(), StoreError> {
         if let Some(connection) = self.inner.reader.lock().await.take() {
-            db::close(connection).await;
+            db::close(connection, writes).await;
         }
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Close(reply)).await?;
+        self.send(Command::Close(writes, reply)).await?;
         let closed = answer.await.map_err(|_| StoreError::Closed)?;
         // Somebody may hold a clone for a while yet; the directory is free now.
         drop(

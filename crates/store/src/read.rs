@@ -153,7 +153,7 @@ impl Store {
     ) -> Result<tokio::sync::MutexGuard<'_, Option<sqlx::AnyConnection>>, StoreError> {
         let mut reader = self.inner.reader.lock().await;
         if reader.is_none() {
-            *reader = Some(db::connect(&self.inner.file, false).await?);
+            *reader = Some(db::connect(&self.inner.file, db::Writes::ToTheSystem).await?);
         }
         Ok(reader)
     }

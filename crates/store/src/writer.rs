@@ -12,10 +12,10 @@ use sqlx::AnyConnection;
 use sqlx::Row as _;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bulk::Value::{MaybeNumber, MaybeText, Number, Text};
-use crate::bulk::{self, Statement};
-use crate::db::{BEGIN_WRITE, close, database};
+use crate::db::{BEGIN_WRITE, Writes, close, database};
 use crate::error::StoreError;
+use crate::script::Value::{MaybeNumber, MaybeText, Number, Text};
+use crate::script::{Script, Statement, Value};
 use crate::unit::{Committed, Telemetry, Unit};
 
 /// Units that share one commit at most.
@@ -23,26 +23,30 @@ const BATCH: usize = 256;
 /// How long telemetry waits for company.
 const LINGER: Duration = Duration::from_millis(20);
 
+const TIMERS: Statement = Statement {
+    before: "INSERT INTO timers (id, pipeline, task, at_ms, json) VALUES",
+    after: " ON CONFLICT (id) DO UPDATE SET at_ms = excluded.at_ms",
+};
+const OUTBOX: Statement = Statement {
+    before: "INSERT INTO outbox (id, pipeline, json, done) VALUES",
+    after: " ON CONFLICT (id) DO NOTHING",
+};
 const PIPELINES: Statement = Statement {
     before: "INSERT INTO pipelines (id, number, state, created_at_ms, json) VALUES",
     after: " ON CONFLICT (id) DO UPDATE SET state = excluded.state, json = excluded.json",
-    what: "storing a pipeline",
 };
 const WORKFLOWS: Statement = Statement {
     before: "INSERT INTO workflows (id, pipeline, ordinal, status, json) VALUES",
     after: " ON CONFLICT (id) DO UPDATE SET status = excluded.status, json = excluded.json",
-    what: "storing workflows",
 };
 const JOBS: Statement = Statement {
     before: "INSERT INTO jobs (workflow, id, pipeline, ordinal, status, json) VALUES",
     after: " ON CONFLICT (workflow, id) DO UPDATE SET status = excluded.status, \
             json = excluded.json",
-    what: "storing jobs",
 };
 const TASKS: Statement = Statement {
     before: "INSERT INTO tasks (id, pipeline, workflow, state, json) VALUES",
     after: " ON CONFLICT (id) DO UPDATE SET state = excluded.state, json = excluded.json",
-    what: "storing tasks",
 };
 const STEPS: Statement = Statement {
     before: "INSERT INTO steps (task, step, name, status, exit_code, reason, started_at_ms, \
@@ -51,29 +55,25 @@ const STEPS: Statement = Statement {
             status = excluded.status, exit_code = excluded.exit_code, reason = excluded.reason, \
             started_at_ms = excluded.started_at_ms, ended_at_ms = excluded.ended_at_ms, \
             log_bytes = excluded.log_bytes",
-    what: "storing steps",
 };
 const UPDATES: Statement = Statement {
     before: "INSERT INTO updates (pipeline, seq, json) VALUES",
     after: " ON CONFLICT (pipeline, seq) DO UPDATE SET json = excluded.json",
-    what: "storing updates",
 };
 const OUTBOX_DONE: Statement = Statement {
     before: "UPDATE outbox SET done = 1 WHERE (id) IN (VALUES",
     after: ")",
-    what: "closing outbox entries",
 };
 const TIMERS_DONE: Statement = Statement {
     before: "DELETE FROM timers WHERE (task) IN (VALUES",
     after: ")",
-    what: "removing timers",
 };
 
 pub(crate) enum Command {
     Unit(Box<Unit>, oneshot::Sender<Result<Committed, StoreError>>),
     Telemetry(Vec<Telemetry>),
     Flush(oneshot::Sender<Result<(), StoreError>>),
-    Close(oneshot::Sender<Result<(), StoreError>>),
+    Close(Writes, oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// Answers to be given once the commit stands.
@@ -128,8 +128,9 @@ pub(crate) async fn run(mut connection: AnyConnection, mut commands: mpsc::Recei
         // Every sender is gone, so there is nobody left to hear of a failure.
         let _ = write(&mut connection, lazy, Vec::new()).await;
     }
-    close(connection).await;
-    if let Some(closer) = closer {
+    let last = closer.as_ref().map_or(Writes::ToTheDisk, |(last, _)| *last);
+    close(connection, last).await;
+    if let Some((_, closer)) = closer {
         // The one who closes may have stopped waiting.
         let _ = closer.send(broken.map_or(Ok(()), |cause| Err(StoreError::Broken(cause))));
     }
@@ -148,7 +149,7 @@ async fn next(commands: &mut mpsc::Receiver<Command>, waiting: bool) -> Option<O
     }
 }
 
-type Closer = Option<oneshot::Sender<Result<(), StoreError>>>;
+type Closer = Option<(Writes, oneshot::Sender<Result<(), StoreError>>)>;
 
 fn refuse(batch: Vec<Command>, cause: &str) -> Closer {
     let mut closer = None;
@@ -157,7 +158,7 @@ fn refuse(batch: Vec<Command>, cause: &str) -> Closer {
         match command {
             Command::Unit(_, reply) => drop(reply.send(Err(StoreError::Broken(cause.to_owned())))),
             Command::Flush(reply) => drop(reply.send(Err(StoreError::Broken(cause.to_owned())))),
-            Command::Close(reply) => closer = Some(reply),
+            Command::Close(last, reply) => closer = Some((last, reply)),
             Command::Telemetry(_) => {}
         }
     }
@@ -173,23 +174,37 @@ async fn write(
     let mut answers = Vec::new();
     let mut closer = None;
     let mut failed = None;
-    if let Err(error) = execute(connection, BEGIN_WRITE).await {
-        failed = Some(error.to_string());
+    // Telemetry and whoever waits for it come first; without any, the first unit begins the transaction.
+    let mut begun = !lazy.is_empty();
+    let mut committed = false;
+    if begun {
+        let mut begin = Script::default();
+        begin.say(BEGIN_WRITE);
+        telemetry(&mut begin, lazy);
+        if let Err(error) = begin.run(connection, "storing telemetry").await {
+            failed = Some(error.to_string());
+        }
     }
-    if failed.is_none()
-        && let Err(error) = telemetry(connection, lazy).await
-    {
-        failed = Some(error.to_string());
-    }
+    let is_unit = |command: &Command| matches!(command, Command::Unit(..));
+    let mut units = batch.iter().filter(|command| is_unit(command)).count();
     for command in batch {
         match command {
             Command::Unit(unit, reply) => {
+                units -= 1;
                 if let Some(cause) = &failed {
                     drop(reply.send(Err(StoreError::Broken(cause.clone()))));
                     continue;
                 }
-                match savepoint(connection, &unit).await {
-                    Ok(Ok(committed)) => answers.push(Answer::Unit(reply, committed)),
+                let around = Around {
+                    begins: !begun,
+                    commits: units == 0,
+                };
+                begun = true;
+                match savepoint(connection, &unit, around).await {
+                    Ok(Ok(stored)) => {
+                        committed = around.commits;
+                        answers.push(Answer::Unit(reply, stored));
+                    }
                     // This unit alone was rolled back; the others of the batch stand.
                     Ok(Err(error)) => drop(reply.send(Err(error))),
                     Err(error) => {
@@ -199,11 +214,13 @@ async fn write(
                 }
             }
             Command::Flush(reply) => answers.push(Answer::Plain(reply)),
-            Command::Close(reply) => closer = Some(reply),
+            Command::Close(writes, reply) => closer = Some((writes, reply)),
             Command::Telemetry(_) => {}
         }
     }
     if failed.is_none()
+        && begun
+        && !committed
         && let Err(error) = execute(connection, "COMMIT").await
     {
         failed = Some(error.to_string());
@@ -235,74 +252,103 @@ async fn execute(connection: &mut AnyConnection, sql: &'static str) -> Result<()
     Ok(())
 }
 
-/// The outer error means that the savepoint itself could not be ended.
+/// What a unit does for its batch in the trips it makes anyway.
+#[derive(Clone, Copy)]
+struct Around {
+    /// It begins the transaction.
+    begins: bool,
+    /// It commits it, if all goes well.
+    commits: bool,
+}
+
+/// Stores a unit in a savepoint of its own. The outer error means that the savepoint could not be ended, or
+/// that the commit failed.
 async fn savepoint(
     connection: &mut AnyConnection,
     unit: &Unit,
+    around: Around,
 ) -> Result<Result<Committed, StoreError>, StoreError> {
-    execute(connection, "SAVEPOINT unit").await?;
-    let result = store_unit(connection, unit).await;
-    let end = if result.is_err() {
-        "ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit"
-    } else {
-        "RELEASE SAVEPOINT unit"
-    };
-    execute(connection, end).await?;
-    Ok(result)
+    let stored = store_unit(connection, unit, around).await;
+    let undo = "ROLLBACK TO SAVEPOINT unit; RELEASE SAVEPOINT unit";
+    match stored {
+        Err(error) if execute(connection, undo).await.is_err() => Err(error),
+        stored => Ok(stored),
+    }
 }
 
-async fn store_unit(c: &mut AnyConnection, unit: &Unit) -> Result<Committed, StoreError> {
+/// Begins a savepoint, and ends it when all went well.
+async fn store_unit(
+    c: &mut AnyConnection,
+    unit: &Unit,
+    around: Around,
+) -> Result<Committed, StoreError> {
     let pipeline = unit.pipeline.to_string();
     let expected = big(unit.expected_version);
-    let stored = sqlx::query(
-        "INSERT INTO events (pipeline, version, at_ms, json) SELECT $1, $2, $3, $4 WHERE \
-         (SELECT COALESCE(MAX(version), 0) FROM events WHERE pipeline = $1) = $5",
-    )
-    .bind(&pipeline)
-    .bind(expected + 1)
-    .bind(unit.at_ms)
-    .bind(&unit.event)
-    .bind(expected)
-    .execute(&mut *c)
-    .await
-    .map_err(database("storing an event"))?;
-    if stored.rows_affected() != 1 {
+    let begin = match around.begins {
+        true => format!("{BEGIN_WRITE}; "),
+        false => String::new(),
+    };
+    // `RETURNING` says whether there was a row; a count of rows would be that of all statements.
+    let sql = format!(
+        "{begin}SAVEPOINT unit; \
+         INSERT INTO events (pipeline, version, at_ms, json) SELECT $1, $2, $3, $4 WHERE \
+         (SELECT COALESCE(MAX(version), 0) FROM events WHERE pipeline = $1) = $5 \
+         RETURNING version"
+    );
+    let stored = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(&pipeline)
+        .bind(expected + 1)
+        .bind(unit.at_ms)
+        .bind(&unit.event)
+        .bind(expected)
+        .fetch_all(&mut *c)
+        .await
+        .map_err(database("storing an event"))?;
+    if stored.is_empty() {
         return Err(StoreError::Conflict {
             pipeline: unit.pipeline,
             expected: unit.expected_version,
         });
     }
-    store_rows(c, &pipeline, &unit.rows).await?;
-    let mut numbers = Vec::new();
-    for job in &unit.number {
-        numbers.push((*job, number(c, &unit.project, &job.to_string()).await?));
-    }
+    let mut script = Script::default();
+    rows(&mut script, &pipeline, &unit.rows)?;
+    let mut timers = Vec::new();
     for effect in &unit.effects {
         if let Effect::SetTimer { timer, at_ms } = effect {
-            store_timer(c, &pipeline, timer, *at_ms).await?;
+            timers.push(timer_row(&pipeline, timer, *at_ms)?);
         }
+    }
+    // One statement for each: an event may set the same timer twice.
+    for timer in timers {
+        script.rows(&TIMERS, vec![timer]);
     }
     let mut outbox = None;
     if !unit.effects.is_empty() {
         // One entry for all effects of an event: they are performed together, in order, and the key
         // says which event they belong to however often that happens.
         let id = format!("{pipeline}:{}", expected + 1);
-        sqlx::query(
-            "INSERT INTO outbox (id, pipeline, json, done) VALUES ($1, $2, $3, 0) \
-             ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(&id)
-        .bind(&pipeline)
-        .bind(json(&unit.effects)?)
-        .execute(&mut *c)
-        .await
-        .map_err(database("storing effects"))?;
+        let entry = [
+            Text(id.clone()),
+            Text(pipeline.clone()),
+            Text(json(&unit.effects)?),
+            Number(0),
+        ];
+        script.rows(&OUTBOX, vec![entry]);
         outbox = Some(id);
     }
+    let mut numbers = Vec::new();
+    for job in &unit.number {
+        numbers.push((*job, number(c, &unit.project, &job.to_string()).await?));
+    }
+    script.say("RELEASE SAVEPOINT unit");
+    if around.commits {
+        script.say("COMMIT");
+    }
+    script.run(c, "storing rows").await?;
     Ok(Committed { numbers, outbox })
 }
 
-async fn store_rows(c: &mut AnyConnection, owner: &str, rows: &[Row]) -> Result<(), StoreError> {
+fn rows(script: &mut Script, owner: &str, rows: &[Row]) -> Result<(), StoreError> {
     let (mut pipelines, mut workflows, mut jobs, mut tasks) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for row in rows {
@@ -339,10 +385,11 @@ async fn store_rows(c: &mut AnyConnection, owner: &str, rows: &[Row]) -> Result<
             ]),
         }
     }
-    bulk::run(c, &PIPELINES, pipelines).await?;
-    bulk::run(c, &WORKFLOWS, workflows).await?;
-    bulk::run(c, &JOBS, jobs).await?;
-    bulk::run(c, &TASKS, tasks).await
+    script.rows(&PIPELINES, pipelines);
+    script.rows(&WORKFLOWS, workflows);
+    script.rows(&JOBS, jobs);
+    script.rows(&TASKS, tasks);
+    Ok(())
 }
 
 /// The number of a job: the next one of its project, or the one it has.
@@ -361,32 +408,21 @@ async fn number(c: &mut AnyConnection, project: &str, job: &str) -> Result<u64, 
     u64::try_from(number).map_err(|error| StoreError::corrupt("a job number", error))
 }
 
-async fn store_timer(
-    c: &mut AnyConnection,
-    pipeline: &str,
-    timer: &Timer,
-    at_ms: i64,
-) -> Result<(), StoreError> {
+fn timer_row(pipeline: &str, timer: &Timer, at_ms: i64) -> Result<[Value; 5], StoreError> {
     let (kind, task, epoch) = match timer {
         Timer::Lease { task, lease_epoch } => ("lease", task, lease_epoch),
         Timer::CancelGrace { task, lease_epoch } => ("grace", task, lease_epoch),
     };
-    sqlx::query(
-        "INSERT INTO timers (id, pipeline, task, at_ms, json) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (id) DO UPDATE SET at_ms = excluded.at_ms",
-    )
-    .bind(format!("{kind}:{task}:{epoch}"))
-    .bind(pipeline)
-    .bind(task.to_string())
-    .bind(at_ms)
-    .bind(json(timer)?)
-    .execute(c)
-    .await
-    .map_err(database("storing a timer"))?;
-    Ok(())
+    Ok([
+        Text(format!("{kind}:{task}:{epoch}")),
+        Text(pipeline.to_owned()),
+        Text(task.to_string()),
+        Number(at_ms),
+        Text(json(timer)?),
+    ])
 }
 
-async fn telemetry(c: &mut AnyConnection, items: Vec<Telemetry>) -> Result<(), StoreError> {
+fn telemetry(script: &mut Script, items: Vec<Telemetry>) {
     let mut steps = BTreeMap::new();
     let (mut updates, mut outbox, mut timers) = (Vec::new(), Vec::new(), Vec::new());
     for item in items {
@@ -415,10 +451,10 @@ async fn telemetry(c: &mut AnyConnection, items: Vec<Telemetry>) -> Result<(), S
             Number(big(step.log_bytes)),
         ]
     });
-    bulk::run(c, &STEPS, steps.collect()).await?;
-    bulk::run(c, &UPDATES, updates).await?;
-    bulk::run(c, &OUTBOX_DONE, outbox).await?;
-    bulk::run(c, &TIMERS_DONE, timers).await
+    script.rows(&STEPS, steps.collect());
+    script.rows(&UPDATES, updates);
+    script.rows(&OUTBOX_DONE, outbox);
+    script.rows(&TIMERS_DONE, timers);
 }
 
 fn state_word(state: &TaskState) -> &'static str {

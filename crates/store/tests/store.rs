@@ -8,7 +8,7 @@ use capstan_engine::{Effect, JobRow, Row, WorkflowRow};
 use capstan_model::{
     Digest, JobId, JobStatus, PipelineId, StepStatus, TaskId, WorkflowId, WorkflowStatus,
 };
-use capstan_store::{StepRow, Store, StoreError, Telemetry, Unit};
+use capstan_store::{StepRow, Store, StoreError, Telemetry, Unit, Writes};
 use uuid::Uuid;
 
 fn workflow(pipeline: PipelineId) -> WorkflowRow {
@@ -89,7 +89,9 @@ fn copy(from: &Path, to: &Path) {
 #[tokio::test]
 async fn what_was_answered_is_there_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("a")).await.unwrap();
+    let store = Store::open(&dir.path().join("a"), Writes::ToTheSystem, None)
+        .await
+        .unwrap();
     assert!(store.is_fresh());
     let pipeline = PipelineId(Uuid::new_v4());
     let w = workflow(pipeline);
@@ -116,7 +118,9 @@ async fn what_was_answered_is_there_after_a_kill() {
             .unwrap();
         let moment = dir.path().join(version.to_string());
         copy(&dir.path().join("a"), &moment);
-        let killed = Store::open(&moment).await.unwrap();
+        let killed = Store::open(&moment, Writes::ToTheSystem, None)
+            .await
+            .unwrap();
         assert!(!killed.is_fresh());
         let rows = killed.rows(pipeline).await.unwrap();
         let wanted = [
@@ -141,14 +145,16 @@ async fn what_was_answered_is_there_after_a_kill() {
         .unwrap();
     store.flush().await.unwrap();
     assert!(store.outbox(pipeline).await.unwrap().is_empty());
-    store.close().await.unwrap();
+    store.close(Writes::ToTheSystem).await.unwrap();
     assert!(matches!(store.flush().await, Err(StoreError::Closed)));
 }
 
 #[tokio::test]
 async fn a_refused_unit_leaves_nothing_and_its_neighbours_stand() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), Writes::ToTheSystem, None)
+        .await
+        .unwrap();
     let ids: Vec<_> = (0..30).map(|_| PipelineId(Uuid::new_v4())).collect();
     let waiting = ids.iter().enumerate().map(|(n, id)| {
         let w = workflow(*id);
@@ -185,7 +191,9 @@ async fn a_refused_unit_leaves_nothing_and_its_neighbours_stand() {
 #[tokio::test]
 async fn steps_and_updates_are_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), Writes::ToTheSystem, None)
+        .await
+        .unwrap();
     let pipeline = PipelineId(Uuid::new_v4());
     let task = TaskId {
         job: JobId(Uuid::new_v4()),
@@ -244,7 +252,9 @@ async fn steps_and_updates_are_kept() {
 #[tokio::test]
 async fn telemetry_of_any_length_is_kept_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), Writes::ToTheSystem, None)
+        .await
+        .unwrap();
     let pipeline = PipelineId(Uuid::new_v4());
     let task = TaskId {
         job: JobId(Uuid::new_v4()),
@@ -292,8 +302,10 @@ async fn telemetry_of_any_length_is_kept_whole() {
 #[tokio::test]
 async fn a_directory_in_use_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
-    let Err(error) = Store::open(dir.path()).await else {
+    let store = Store::open(dir.path(), Writes::ToTheSystem, None)
+        .await
+        .unwrap();
+    let Err(error) = Store::open(dir.path(), Writes::ToTheSystem, None).await else {
         panic!("opened twice")
     };
     let text = error.to_string();
@@ -301,15 +313,19 @@ async fn a_directory_in_use_is_refused_by_name() {
         text.contains(&format!("process {}", std::process::id())),
         "{text}"
     );
-    store.close().await.unwrap();
+    store.close(Writes::ToTheSystem).await.unwrap();
     drop(store);
-    Store::open(dir.path()).await.unwrap();
+    Store::open(dir.path(), Writes::ToTheSystem, None)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn blobs_are_checked_when_read() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), Writes::ToTheSystem, None)
+        .await
+        .unwrap();
     let digest = store.blobs().put(b"hello").unwrap();
     assert_eq!(
         digest.as_str(),
@@ -342,17 +358,22 @@ async fn blobs_are_checked_when_read() {
 async fn odd_paths_are_opened_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let odd = dir.path().join("a b%20?c#d'ü");
-    Store::open(&odd).await.unwrap().close().await.unwrap();
+    Store::open(&odd, Writes::ToTheSystem, None)
+        .await
+        .unwrap()
+        .close(Writes::ToTheSystem)
+        .await
+        .unwrap();
     assert!(odd.join("run.db").exists());
 }
 
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    Store::open(dir.path())
+    Store::open(dir.path(), Writes::ToTheSystem, None)
         .await
         .unwrap()
-        .close()
+        .close(Writes::ToTheSystem)
         .await
         .unwrap();
     let url = format!("sqlite://{}", dir.path().join("run.db").display());
@@ -363,7 +384,7 @@ async fn a_newer_schema_is_refused() {
         .execute(&mut raw)
         .await
         .unwrap();
-    let Err(error) = Store::open(dir.path()).await else {
+    let Err(error) = Store::open(dir.path(), Writes::ToTheSystem, None).await else {
         panic!("opened")
     };
     assert!(

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use capstan_model::wire::{FRAME_MAX, Frame, RunnerMessage};
+use capstan_model::wire::{EXIT_ALONE, FRAME_MAX, Frame, RunnerMessage};
 
 use super::harness::{Agent, run, run_with};
 
@@ -210,6 +210,7 @@ fn steps_find_no_terminal() {
         .read_to_end(&mut output)
         .unwrap();
     let text = String::from_utf8_lossy(&output);
-    assert!(child.wait().unwrap().success(), "{text}");
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(i32::from(EXIT_ALONE)), "{text}");
     assert!(text.contains("none\nown group and session\n"), "{text}");
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use capstan_model::plan::{RunStep, Step, StepKind};
 use capstan_model::wire::{
-    AgentMessage, Frame, FrameReader, PROTO, RunnerMessage, STEP_FIRST, TaskSpec,
+    AgentMessage, EXIT_ALONE, Frame, FrameReader, PROTO, RunnerMessage, STEP_FIRST, TaskSpec,
 };
 use tempfile::TempDir;
 
@@ -279,7 +279,11 @@ impl Agent {
         self.must_leave_nothing();
         self.send(RunnerMessage::Goodbye);
         let (status, said) = self.ended();
-        assert!(status.success(), "after goodbye: {status}: {said}");
+        assert_eq!(
+            status.code(),
+            Some(i32::from(EXIT_ALONE)),
+            "after goodbye: {said}"
+        );
         transcript
     }
 

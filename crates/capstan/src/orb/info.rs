@@ -12,7 +12,7 @@ use crate::exit::{Code, Failure};
 use crate::render::Out;
 use crate::render::neutral::one_line;
 use crate::render::out::Style;
-use crate::session::runtime;
+use crate::session::block_on;
 
 /// How many versions a person is shown.
 const SHOWN: usize = 20;
@@ -36,7 +36,7 @@ pub struct InfoArgs {
 /// There is no such orb, or nobody can be asked.
 pub fn main(args: &InfoArgs) -> Result<Code, Failure> {
     let orbs = sources::of(&args.orbs, args.json)?;
-    let found = runtime()?.block_on(find(orbs.inner(), &args.reference));
+    let found = block_on(find(orbs.inner(), &args.reference))?;
     let found = found.map_err(|why| unavailable(&args.reference, &why))?;
     let (info, from) = found.ok_or_else(|| not_found(&args.reference))?;
     let mut out = Out::new();

@@ -13,7 +13,7 @@ use crate::exit::{Code, Failure};
 use crate::render::Out;
 use crate::render::neutral::one_line;
 use crate::render::out::{Style, complain};
-use crate::session::runtime;
+use crate::session::block_on;
 
 /// Arguments of `capstan orb list`.
 #[derive(Args, Clone, Debug)]
@@ -38,7 +38,7 @@ type Listing = BTreeMap<String, (Option<String>, String)>;
 pub fn main(args: &ListArgs) -> Result<Code, Failure> {
     let orbs = sources::of(&args.orbs, args.json)?;
     let namespace = args.namespace.as_deref();
-    let listing = runtime()?.block_on(list(orbs.inner(), namespace, args.json));
+    let listing = block_on(list(orbs.inner(), namespace, args.json))?;
     let listing = listing.map_err(|why| {
         let (what, hint) = why.split_once("; ").unwrap_or((why.as_str(), ""));
         let failure = Failure::setup(format!("cannot list orbs: {what}"));

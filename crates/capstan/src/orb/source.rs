@@ -9,7 +9,7 @@ use crate::args::OrbArgs;
 use crate::exit::{Code, Failure};
 use crate::render::Out;
 use crate::render::neutral::Neutralizer;
-use crate::session::runtime;
+use crate::session::block_on;
 
 /// Arguments of `capstan orb source`.
 #[derive(Args, Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct SourceArgs {
 /// There is no such orb, or it cannot be had.
 pub fn main(args: &SourceArgs) -> Result<Code, Failure> {
     let orbs = sources::of(&args.orbs, args.json)?;
-    let (exact, text) = match runtime()?.block_on(orbs.find(&args.reference)) {
+    let (exact, text) = match block_on(orbs.find(&args.reference))? {
         Orb::Found { exact, text } => (exact, text),
         Orb::NotFound => return Err(not_found(&args.reference)),
         Orb::Unavailable(why) => return Err(unavailable(&args.reference, &why)),

@@ -14,7 +14,7 @@ use crate::exit::{Code, Failure};
 use crate::render::Out;
 use crate::render::neutral::one_line;
 use crate::render::out::complain;
-use crate::session::runtime;
+use crate::session::block_on;
 use crate::{compile, project};
 
 /// Arguments of `capstan orb validate`.
@@ -129,7 +129,7 @@ fn read(orb: &str, orbs: &Once<OrbSources>) -> Result<(String, String), Failure>
         }
         return Ok((orb.to_owned(), pack::text(path, orb)?));
     }
-    match runtime()?.block_on(orbs.find(orb)) {
+    match block_on(orbs.find(orb))? {
         Orb::Found { exact, text } => Ok((exact, text)),
         Orb::NotFound => Err(not_found(orb)),
         Orb::Unavailable(why) => Err(unavailable(orb, &why)),

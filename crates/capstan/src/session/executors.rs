@@ -11,6 +11,7 @@ use capstan_runner::executor::Executor;
 use capstan_runner::executor::docker::{DockerExecutor, DockerSettings};
 
 use crate::args::ExecutorChoice;
+use crate::data::Run;
 use crate::exit::Failure;
 
 /// What runs container jobs, and what runs machine jobs.
@@ -31,8 +32,9 @@ pub async fn choose(
     json: bool,
     directory: &Path,
 ) -> Result<Executors, Failure> {
+    let shared = Run::shared(directory, "bin");
     let host = || -> Result<Arc<dyn Executor>, Failure> {
-        let executor = HostExecutor::new(directory.join("places"))
+        let executor = HostExecutor::new(directory.join("places"), &shared)
             .map_err(|error| Failure::setup(format!("jobs cannot run on this machine: {error}")))?;
         Ok(Arc::new(executor))
     };

@@ -8,8 +8,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use capstan_model::wire::PinnedImage;
+use capstan_model::wire::{EXIT_ALONE, JOB_COMMANDS, PinnedImage};
 use futures_util::future::BoxFuture;
+use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -48,21 +49,78 @@ type Removals = Arc<Mutex<Vec<JoinHandle<()>>>>;
 pub struct HostExecutor {
     base: PathBuf,
     agent: AgentBinary,
+    /// Where jobs find `circleci`.
+    bin: PathBuf,
+    /// A place whose agent waits for a task.
+    spare: Mutex<Option<HostPlace>>,
     removals: Removals,
 }
 
 impl HostExecutor {
-    /// Places go below `base`, which is made with the first of them.
+    /// Places go below `base`, which is made with the first of them. What all places of this machine have
+    /// in common is kept in `shared`.
     ///
     /// # Errors
-    /// There is no agent program.
-    pub fn new(base: impl Into<PathBuf>) -> io::Result<Self> {
+    /// There is no agent program, or `shared` cannot be written to.
+    pub fn new(base: impl Into<PathBuf>, shared: &Path) -> io::Result<Self> {
+        let agent = agent_bin::agent()?;
+        let bin = job_commands(&agent, shared)?;
         Ok(Self {
             base: base.into(),
-            agent: agent_bin::agent()?,
+            agent,
+            bin,
+            spare: Mutex::default(),
             removals: Removals::default(),
         })
     }
+
+    /// A place with its folders, and nothing running in it.
+    fn place(&self, name: &str) -> Result<HostPlace, PlaceError> {
+        let root = self.base.join(name);
+        for folder in ["home", "tmp"] {
+            std::fs::create_dir_all(root.join(folder)).map_err(|error| {
+                PlaceError::Infrastructure(format!("cannot make {}: {error}", root.display()))
+            })?;
+        }
+        Ok(HostPlace {
+            cookie: root.clone().into_os_string(),
+            root,
+            agent: self.agent.clone(),
+            bin: self.bin.clone(),
+            child: None,
+            stream: None,
+            removals: Arc::clone(&self.removals),
+        })
+    }
+
+    fn take_spare(&self) -> Option<HostPlace> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        // One whose agent is gone is none; its folder goes with the last sweep.
+        spare.take().and_then(HostPlace::if_alive)
+    }
+}
+
+/// A folder with the commands that steps may call, all of them the agent's program. It is made once for
+/// each program, and then only read.
+fn job_commands(agent: &AgentBinary, shared: &Path) -> io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = hex::encode(Sha256::digest(agent.program.as_os_str().as_bytes()));
+    let bin = shared.join(name.get(..16).unwrap_or(&name));
+    // The last command is made last.
+    let made = JOB_COMMANDS
+        .last()
+        .is_some_and(|last| bin.join(last).symlink_metadata().is_ok());
+    if !made {
+        std::fs::create_dir_all(&bin)?;
+        for command in JOB_COMMANDS {
+            match std::os::unix::fs::symlink(&agent.program, bin.join(command)) {
+                // Another run is at it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made?,
+            }
+        }
+    }
+    Ok(bin)
 }
 
 impl Executor for HostExecutor {
@@ -77,29 +135,34 @@ impl Executor for HostExecutor {
     ) -> BoxFuture<'a, Result<Box<dyn Place>, PlaceError>> {
         Box::pin(async move {
             refuse_kernel_folders(&request.working_directory)?;
-            let root = self
-                .base
-                .join(format!("{}.{}", request.task, request.lease_epoch));
-            refuse_links_to_kernel_folders(&root, &request.working_directory)?;
-            for folder in ["home", "tmp", "agent"] {
-                std::fs::create_dir_all(root.join(folder)).map_err(|error| {
-                    PlaceError::Infrastructure(format!("cannot make {}: {error}", root.display()))
-                })?;
-            }
+            let place = match self.take_spare() {
+                Some(spare) => spare,
+                None => self.place(&format!("{}.{}", request.task, request.lease_epoch))?,
+            };
+            refuse_links_to_kernel_folders(&place.root, &request.working_directory)?;
             log.line("Running on this machine, in a fresh directory with a fresh HOME");
-            let place: Box<dyn Place> = Box::new(HostPlace {
-                cookie: root.clone().into_os_string(),
-                root,
-                agent: self.agent.clone(),
-                child: None,
-                removals: Arc::clone(&self.removals),
-            });
+            let place: Box<dyn Place> = Box::new(place);
             Ok(place)
         })
     }
 
+    fn warm_up(&self) {
+        // What is wrong with a spare place is told by the first one that is asked for.
+        let Ok(mut place) = self.place("spare") else {
+            return;
+        };
+        let Ok(stream) = place.spawn() else {
+            return;
+        };
+        place.stream = Some(stream);
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
     fn sweep(&self) -> BoxFuture<'_, Result<(), PlaceError>> {
         Box::pin(async move {
+            if let Some(spare) = self.take_spare() {
+                Box::new(spare).stop().await;
+            }
             loop {
                 let next = self
                     .removals
@@ -109,6 +172,9 @@ impl Executor for HostExecutor {
                 let Some(removal) = next else { break };
                 // A removal that panicked has left files, which the next line takes.
                 let _ = removal.await;
+            }
+            if std::fs::remove_dir(&self.base).is_ok() || !self.base.exists() {
+                return Ok(());
             }
             let base = self.base.clone();
             let swept = tokio::task::spawn_blocking(move || {
@@ -152,11 +218,19 @@ struct HostPlace {
     root: PathBuf,
     cookie: OsString,
     agent: AgentBinary,
+    bin: PathBuf,
     child: Option<Child>,
+    /// Of an agent that was started before there was a task for it.
+    stream: Option<AgentStream>,
     removals: Removals,
 }
 
 impl HostPlace {
+    fn if_alive(mut self) -> Option<Self> {
+        let ended = self.child.as_mut()?.try_wait();
+        matches!(ended, Ok(None)).then_some(self)
+    }
+
     fn spawn(&mut self) -> io::Result<AgentStream> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -172,7 +246,7 @@ impl HostPlace {
         command
             .env("HOME", self.root.join("home"))
             .env("TMPDIR", self.root.join("tmp"))
-            .env("CAPSTAN_AGENT_DIR", self.root.join("agent"))
+            .env("CAPSTAN_BIN", &self.bin)
             .env("CAPSTAN_PLACE", &self.root)
             .env("CAPSTAN_COOKIE", &self.cookie)
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs.try_clone()?)))
@@ -193,6 +267,9 @@ impl HostPlace {
 impl Place for HostPlace {
     fn start(&mut self) -> BoxFuture<'_, Result<AgentStream, PlaceError>> {
         Box::pin(async move {
+            if let Some(stream) = self.stream.take() {
+                return Ok(stream);
+            }
             self.spawn().map_err(|error| {
                 let program = self.agent.program.display();
                 PlaceError::Infrastructure(format!("cannot start the agent {program}: {error}"))
@@ -218,14 +295,20 @@ impl Place for HostPlace {
 
     fn stop(mut self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            // An agent that never had a task leaves with its stream.
+            drop(self.stream.take());
+            let mut alone = false;
             if let Some(mut child) = self.child.take() {
-                // Its stream is closed by now; an agent in order leaves at once.
-                if tokio::time::timeout(LEAVE, child.wait()).await.is_err() {
-                    drop(child.kill().await);
+                // Its stream is closed by now; an agent in order leaves at once, and says whether anything of
+                // the job is left.
+                match tokio::time::timeout(LEAVE, child.wait()).await {
+                    Ok(ended) => {
+                        let code = ended.ok().and_then(|status| status.code());
+                        alone = code == Some(i32::from(EXIT_ALONE));
+                    }
+                    Err(_) => drop(child.kill().await),
                 }
             }
-            // An agent says so only after the kernel has told it that no child is left.
-            let alone = self.root.join("agent/alone").exists();
             let (root, cookie) = (self.root.clone(), self.cookie.clone());
             let removal = tokio::task::spawn_blocking(move || {
                 if !alone {

@@ -32,6 +32,8 @@ async fn host() -> Option<Host> {
                 .map(Into::into)
                 .to_vec(),
         },
+        bin: base.join("bin"),
+        spare: std::sync::Mutex::default(),
         removals: super::Removals::default(),
     };
     let places = AtomicU32::new(0);

@@ -1,0 +1,131 @@
+//! A blank database that is made once and copied from then on. Making tables and indices costs more than
+//! everything else that opening a new store takes.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::db;
+use crate::error::StoreError;
+
+/// Every database begins with these bytes; that many more are its header.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Copies the blank database of `folder` to `file`, which does not exist, and makes the blank one first
+/// if need be. Whether `file` is there now: a folder that cannot be written to, or a blank database that
+/// is none, is no reason not to open a store, which then makes its own tables.
+pub(crate) async fn copy(folder: &Path, file: &Path) -> bool {
+    let blank = folder.join(name());
+    if place(&blank, file).is_ok() {
+        return true;
+    }
+    // Not needed any further where it cannot be made.
+    make(folder, &blank).await.is_ok() && place(&blank, file).is_ok()
+}
+
+/// One name for one set of tables: another version of Capstan has another blank database.
+fn name() -> String {
+    let hash = db::INIT
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    format!("blank-{hash:016x}.db")
+}
+
+/// Puts the blank database where the new one goes, whole or not at all.
+fn place(blank: &Path, file: &Path) -> io::Result<()> {
+    let bytes = fs::read(blank)?;
+    if !bytes.starts_with(MAGIC) {
+        return Err(io::Error::other("no database"));
+    }
+    let next = file.with_extension("db.next");
+    fs::write(&next, bytes)?;
+    fs::rename(next, file)
+}
+
+/// Makes the blank database beside its place, then moves it there. It reaches the disk before it has its
+/// name: half of one would spoil every store to come.
+async fn make(folder: &Path, blank: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(folder).map_err(StoreError::io("making", folder))?;
+    let next = Next(folder.join(format!("{}.{}", name(), std::process::id())));
+    // One who was killed at it may have had the same number.
+    next.remove();
+    let mut connection = db::connect(&next.0, db::Writes::ToTheDisk).await?;
+    db::create(&mut connection).await?;
+    db::close(connection, db::Writes::ToTheDisk).await;
+    File::open(&next.0)
+        .and_then(|file| file.sync_all())
+        .map_err(StoreError::io("writing", &next.0))?;
+    fs::rename(&next.0, blank).map_err(StoreError::io("making", blank))
+}
+
+/// A database being made, with what SQLite keeps beside it. Gone when dropped.
+struct Next(PathBuf);
+
+impl Next {
+    fn remove(&self) {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = self.0.clone().into_os_string();
+            name.push(suffix);
+            // After it was moved there is nothing to remove.
+            let _ = fs::remove_file(name);
+        }
+    }
+}
+
+impl Drop for Next {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn tables(file: &Path) -> Vec<String> {
+        use sqlx::Row;
+        let mut connection = db::connect(file, db::Writes::ToTheSystem).await.unwrap();
+        let rows = sqlx::query("SELECT name FROM sqlite_master ORDER BY name")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        db::close(connection, db::Writes::ToTheSystem).await;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_the_tables_that_making_gives() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("made.db");
+        let mut connection = db::connect(&made, db::Writes::ToTheSystem).await.unwrap();
+        db::create(&mut connection).await.unwrap();
+        db::close(connection, db::Writes::ToTheSystem).await;
+        let folder = dir.path().join("blanks");
+        for copied in ["first.db", "second.db"] {
+            let copied = dir.path().join(copied);
+            assert!(copy(&folder, &copied).await);
+            assert_eq!(tables(&copied).await, tables(&made).await);
+        }
+        let left: Vec<_> = fs::read_dir(&folder).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_database_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(name()), "torn").unwrap();
+        let file = dir.path().join("run.db");
+        assert!(copy(dir.path(), &file).await);
+        assert!(tables(&file).await.contains(&String::from("events")));
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_is_no_reason_to_fail() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("file");
+        fs::write(&folder, "").unwrap();
+        assert!(!copy(&folder, &dir.path().join("run.db")).await);
+    }
+}
