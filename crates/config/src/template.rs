@@ -1,5 +1,7 @@
 //! `<< … >>` in a text (language 4): lexed into parts, then joined, or given back with its type.
 
+use std::borrow::Cow;
+
 use crate::expr::{self, Fault, Names};
 use crate::yaml::Value;
 
@@ -8,40 +10,45 @@ const MAX_TEXT: usize = 4 * 1024 * 1024;
 /// Longest content of a tag.
 const MAX_TAG: usize = 2048;
 
+/// A stretch of a text.
 #[derive(Clone, Debug, PartialEq)]
-enum Part {
-    Text(String),
-    Tag(String),
-    Open { name: String, wanted: bool },
-    Close(String),
+enum Part<'a> {
+    /// Stands as it is, but for the backslashes that escaped a `<<`.
+    Text(Cow<'a, str>),
+    Tag(&'a str),
+    Open {
+        name: &'a str,
+        wanted: bool,
+    },
+    Close(&'a str),
 }
 
 fn fault(message: impl Into<String>) -> Fault {
     ("E_TEMPLATE", message.into())
 }
 
-fn lex(text: &str) -> Result<Vec<Part>, Fault> {
+fn lex(text: &str) -> Result<Vec<Part<'_>>, Fault> {
     let mut parts = Vec::new();
-    let mut plain = String::new();
+    let mut plain = Cow::Borrowed("");
     let mut rest = text;
     while !rest.is_empty() {
         let at = rest.find(['<', '\\']).unwrap_or(rest.len());
-        plain.push_str(rest.get(..at).unwrap_or(""));
+        join(&mut plain, rest.get(..at).unwrap_or(""));
         rest = rest.get(at..).unwrap_or("");
         if let Some(after) = rest.strip_prefix("\\\\<<") {
-            plain.push('\\');
+            plain.to_mut().push('\\');
             rest = tag(after, &mut plain, &mut parts)?;
         } else if let Some(after) = rest.strip_prefix("\\<<") {
-            plain.push_str("<<");
+            plain.to_mut().push_str("<<");
             // The third `<` of a here-string starts no tag.
             rest = after.strip_prefix('<').map_or(after, |after| {
-                plain.push('<');
+                plain.to_mut().push('<');
                 after
             });
         } else if let Some(after) = rest.strip_prefix("<<") {
             rest = tag(after, &mut plain, &mut parts)?;
         } else if let Some(c) = rest.chars().next() {
-            plain.push(c);
+            plain.to_mut().push(c);
             rest = rest.get(c.len_utf8()..).unwrap_or("");
         }
     }
@@ -51,27 +58,24 @@ fn lex(text: &str) -> Result<Vec<Part>, Fault> {
     Ok(parts)
 }
 
+/// Appends a piece of the source, which is only copied behind another one.
+fn join<'a>(plain: &mut Cow<'a, str>, piece: &'a str) {
+    if plain.is_empty() {
+        *plain = Cow::Borrowed(piece);
+    } else {
+        plain.to_mut().push_str(piece);
+    }
+}
+
 /// Reads a tag behind its `<<` and returns what follows its `>>`.
-fn tag<'a>(after: &'a str, plain: &mut String, parts: &mut Vec<Part>) -> Result<&'a str, Fault> {
+fn tag<'a>(
+    after: &'a str,
+    plain: &mut Cow<'a, str>,
+    parts: &mut Vec<Part<'a>>,
+) -> Result<&'a str, Fault> {
     let unclosed =
         || fault("Unclosed '<<' tag: a `<<` that is text is written `\\<<` in version 2.1");
-    let mut quoted = false;
-    let mut escaped = false;
-    let mut end = None;
-    for (i, c) in after.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '>' if !quoted && after.get(i..).is_some_and(|rest| rest.starts_with(">>")) => {
-                end = Some(i);
-                break;
-            }
-            _ => {}
-        }
-    }
-    // A quote that never closes hides the end of its own tag.
-    let end = end.or_else(|| after.find(">>")).ok_or_else(unclosed)?;
+    let end = end(after).ok_or_else(unclosed)?;
     let content = after.get(..end).unwrap_or("");
     if content.len() > MAX_TAG {
         return Err(fault(format!("a tag holds at most {MAX_TAG} characters")));
@@ -83,23 +87,40 @@ fn tag<'a>(after: &'a str, plain: &mut String, parts: &mut Vec<Part>) -> Result<
         parts.push(Part::Text(std::mem::take(plain)));
     }
     let content = content.trim();
-    let named = |rest: &str| rest.trim().to_owned();
     parts.push(match content.chars().next() {
         None => return Err(fault("Expected expression between << and >>")),
         Some('#') => Part::Open {
-            name: named(content.trim_start_matches('#')),
+            name: content.trim_start_matches('#').trim(),
             wanted: true,
         },
         Some('^') => Part::Open {
-            name: named(content.trim_start_matches('^')),
+            name: content.trim_start_matches('^').trim(),
             wanted: false,
         },
         Some('/') if !content.trim_start_matches('/').contains('/') => {
-            Part::Close(named(content.trim_start_matches('/')))
+            Part::Close(content.trim_start_matches('/').trim())
         }
-        Some(_) => Part::Tag(content.to_owned()),
+        Some(_) => Part::Tag(content),
     });
     Ok(after.get(end + 2..).unwrap_or(""))
+}
+
+/// Where the `>>` of a tag stands that began just before, outside of its quotes.
+fn end(after: &str) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let bytes = after.as_bytes();
+    for (i, byte) in bytes.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' if !quoted && bytes.get(i + 1) == Some(&b'>') => return Some(i),
+            _ => {}
+        }
+    }
+    // A quote that never closes hides the end of its own tag.
+    after.find(">>")
 }
 
 fn value(content: &str, names: &mut impl Names) -> Result<Value, Fault> {
@@ -125,9 +146,9 @@ pub(crate) fn render(text: &str, names: &mut impl Names) -> Result<(Value, bool)
     if let [Part::Tag(content)] = parts.as_slice() {
         return Ok((value(content, names)?, true));
     }
-    let mut out = String::new();
+    let mut out = String::with_capacity(text.len());
     // Open sections with whether what is in them is kept.
-    let mut open: Vec<(String, bool)> = Vec::new();
+    let mut open: Vec<(&str, bool)> = Vec::new();
     let mut dropping = 0usize;
     for part in parts {
         if out.len() > MAX_TEXT {
@@ -139,21 +160,21 @@ pub(crate) fn render(text: &str, names: &mut impl Names) -> Result<(Value, bool)
         let kept = dropping == 0;
         match part {
             Part::Text(text) if kept => out.push_str(&text),
-            Part::Tag(content) if kept => {
-                let value = value(&content, names)?;
-                match (&value, value.text()) {
-                    (_, Some(text)) => out.push_str(&text),
-                    (Value::Bad, _) => return Ok((Value::Bad, false)),
-                    _ => {
+            Part::Tag(content) if kept => match value(content, names)? {
+                Value::Str(text) => out.push_str(&text),
+                Value::Bad => return Ok((Value::Bad, false)),
+                value => match value.text() {
+                    Some(text) => out.push_str(&text),
+                    None => {
                         let kind = value.kind();
                         return Err(fault(format!(
                             "`{content}` is a {kind}, which cannot be embedded in a string"
                         )));
                     }
-                }
-            }
+                },
+            },
             Part::Open { name, wanted } => {
-                let holds = value(&name, names)?.truthy();
+                let holds = value(name, names)?.truthy();
                 dropping += usize::from(holds != wanted);
                 open.push((name, holds == wanted));
             }
