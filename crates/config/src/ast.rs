@@ -1,6 +1,7 @@
 //! Definitions of the config: commands, executors, jobs and pipeline parameters, with their shape
 //! checked. Their fields stay nodes until a call gives their tags a meaning.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -23,9 +24,21 @@ pub(crate) struct Definition {
     pub(crate) space: SpaceId,
     pub(crate) span: Span,
     pub(crate) node: Ref,
-    pub(crate) parameters: Parameters,
+    pub(crate) parameters: Rc<Parameters>,
     /// Its shape is wrong, which was reported; expanding it would only repeat that.
     pub(crate) broken: bool,
+    named_in_steps: OnceCell<Vec<usize>>,
+}
+
+impl Definition {
+    /// The parameters whose names stand in its steps, by the place of their declaration.
+    pub(crate) fn named_in_steps(&self) -> &[usize] {
+        self.named_in_steps.get_or_init(|| {
+            let steps = self.node.get("steps").filter(|steps| steps.tags);
+            let named = steps.map(|steps| parameter::named(steps, &self.parameters));
+            named.unwrap_or_default()
+        })
+    }
 }
 
 /// The three tables of definitions.
@@ -274,8 +287,9 @@ impl Compiler<'_> {
             space,
             span: entry.key_span,
             node,
-            parameters: Parameters::new(),
+            parameters: Rc::default(),
             broken: false,
+            named_in_steps: OnceCell::new(),
         };
         let before = self.errors();
         self.name_fits(entry, kind);
@@ -288,7 +302,7 @@ impl Compiler<'_> {
                 };
                 self.closed(entries, permitted);
                 if let Some(parameters) = entry.value.get("parameters").filter(|_| !self.v2) {
-                    definition.parameters = self.parameters(parameters, Some(kind));
+                    definition.parameters = Rc::new(self.parameters(parameters, Some(kind)));
                 }
                 self.reserved(entry, &definition.parameters, kind, space);
                 self.body(entry, kind);

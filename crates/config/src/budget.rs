@@ -25,27 +25,59 @@ pub(crate) const MAX_IMPORTS: usize = 20;
 /// Most contexts over all workflows.
 pub(crate) const MAX_CONTEXTS: usize = 100;
 
+/// Nodes and steps that were made.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cost {
+    made: u64,
+    steps: u64,
+}
+
 /// What was made so far.
 #[derive(Default)]
 pub(crate) struct Budget {
-    made: u64,
-    steps: u64,
+    cost: Cost,
     /// Concrete jobs.
     pub(crate) jobs: usize,
     told: bool,
 }
 
+impl Budget {
+    /// What was made so far.
+    pub(crate) fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// What was made since then.
+    pub(crate) fn since(&self, before: Cost) -> Cost {
+        Cost {
+            made: self.cost.made.saturating_sub(before.made),
+            steps: self.cost.steps.saturating_sub(before.steps),
+        }
+    }
+
+    /// Counts what is made another time; false, and nothing is counted, where that would be too much.
+    pub(crate) fn again(&mut self, cost: Cost) -> bool {
+        let made = self.cost.made.saturating_add(cost.made);
+        let steps = self.cost.steps.saturating_add(cost.steps);
+        let fits = made <= MAX_MADE && steps <= MAX_STEPS;
+        if fits {
+            self.cost = Cost { made, steps };
+        }
+        fits
+    }
+}
+
 impl Compiler<'_> {
     /// Counts nodes made; false when there are too many, which is reported once.
     pub(crate) fn spend(&mut self, nodes: u64, span: Span) -> bool {
-        self.budget.made = self.budget.made.saturating_add(nodes);
-        self.within_bounds(self.budget.made <= MAX_MADE, span)
+        self.budget.cost.made = self.budget.cost.made.saturating_add(nodes);
+        self.within_bounds(self.budget.cost.made <= MAX_MADE, span)
     }
 
     /// Counts a step; false when there are too many, which is reported once.
     pub(crate) fn spend_step(&mut self, span: Span) -> bool {
-        self.budget.steps += 1;
-        self.within_bounds(self.budget.steps <= MAX_STEPS, span)
+        self.budget.cost.steps += 1;
+        self.within_bounds(self.budget.cost.steps <= MAX_STEPS, span)
     }
 
     /// Whether nothing more may be made.

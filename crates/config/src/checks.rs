@@ -1,8 +1,6 @@
 //! Rules that look at a config as a whole once it is understood: warnings about what compiles and
 //! surprises. One rule a file.
 
-use capstan_model::plan::Workflow;
-
 use crate::compiler::Compiler;
 use crate::workflow::Draft;
 use crate::yaml::Ref;
@@ -15,7 +13,7 @@ mod tag_filters;
 mod unused;
 
 /// Applies every rule.
-pub(crate) fn all(compiler: &mut Compiler<'_>, root: &Ref, _workflows: &[Workflow]) {
+pub(crate) fn all(compiler: &mut Compiler<'_>, root: &Ref) {
     unused::check(compiler, root);
 }
 

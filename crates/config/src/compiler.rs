@@ -8,8 +8,10 @@ use capstan_model::source::{Origin, OriginKind, Origins};
 use capstan_model::{FileId, OriginId, Span, Trigger};
 use indexmap::IndexMap;
 
+use crate::ast::parameter::Bound;
 use crate::budget::{Budget, MAX_FOUND};
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::expand::flat::Lists;
 use crate::expr::{Fault, Names};
 use crate::regex::Patterns;
 use crate::sources::Sources;
@@ -54,6 +56,11 @@ pub(crate) struct Compiler<'a> {
     pub(crate) patterns: Patterns,
     /// How many lists of steps this is in.
     pub(crate) nested: usize,
+    /// Lists of steps that further jobs may have, too.
+    pub(crate) lists: Lists,
+    /// Grows with each error that is reported and each look at who calls: what cannot be had again by
+    /// taking what it gave.
+    pub(crate) particular: usize,
     errors: usize,
     /// Findings by severity, those that were not kept too.
     told: HashMap<Severity, usize>,
@@ -65,7 +72,7 @@ pub(crate) struct Compiler<'a> {
 pub(crate) struct Scope {
     /// Whose elements.
     pub(crate) space: SpaceId,
-    pub(crate) parameters: Option<Rc<HashMap<Text, Ref>>>,
+    pub(crate) parameters: Option<Rc<Bound>>,
     pub(crate) matrix: Option<Rc<IndexMap<Text, Ref>>>,
     /// The text was substituted where it was written, and is not looked at again.
     pub(crate) frozen: bool,
@@ -114,6 +121,8 @@ impl<'a> Compiler<'a> {
             budget: Budget::default(),
             patterns: Patterns::default(),
             nested: 0,
+            lists: Lists::default(),
+            particular: 0,
             errors: 0,
             told: HashMap::new(),
             seen: HashSet::new(),
@@ -128,6 +137,7 @@ impl<'a> Compiler<'a> {
             return;
         }
         let error = diagnostic.severity == Severity::Error;
+        self.particular += usize::from(error);
         let told = self.told.entry(diagnostic.severity).or_default();
         if *told >= MAX_FOUND {
             // The last one that is kept says so.
@@ -174,7 +184,8 @@ impl<'a> Compiler<'a> {
     }
 
     /// The nearest place in the config itself that led here; `span`, if that is in the config.
-    pub(crate) fn place_in_config(&self, span: Span) -> Span {
+    pub(crate) fn place_in_config(&mut self, span: Span) -> Span {
+        self.particular += 1;
         if span.file == FileId(0) {
             return span;
         }
@@ -468,9 +479,7 @@ impl Names for View<'_, '_> {
             return match declared.and_then(|all| all.get(parameter)) {
                 Some(node) => Ok(node.value.clone()),
                 None => {
-                    let near = declared.and_then(|all| {
-                        crate::ast::nearest(parameter, all.keys().map(Text::as_str))
-                    });
+                    let near = declared.and_then(|all| crate::ast::nearest(parameter, all.names()));
                     let hint = near
                         .map_or_else(String::new, |n| format!(" (did you mean parameters.{n}?)"));
                     Err(undeclared(format!(

@@ -1,6 +1,7 @@
 //! Elements become concrete: executors merged into jobs, commands into steps.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use capstan_model::Span;
@@ -12,6 +13,7 @@ use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 pub(crate) mod executor;
 pub(crate) mod fields;
+pub(crate) mod flat;
 pub(crate) mod job;
 pub(crate) mod steps;
 mod trial;
@@ -26,14 +28,61 @@ pub(crate) fn entry(key: &str, value: Ref) -> Entry {
 }
 
 impl Compiler<'_> {
-    /// An `environment` in any of its forms (language 6.12), as a map and as variables.
-    pub(crate) fn environment(&mut self, node: &Ref) -> (Vec<Entry>, Vec<EnvVar>) {
-        let mut entries: Vec<Entry> = Vec::new();
+    /// An `environment` in any of its forms (language 6.12), as a map and as variables. The map is the node
+    /// itself where that says the same.
+    pub(crate) fn environment(&mut self, node: &Ref) -> (Ref, Vec<EnvVar>) {
         if !self.spend(u64::from(node.weight), node.span) {
-            return (Vec::new(), Vec::new());
+            return (Node::new(Value::Map(Vec::new()), node.span), Vec::new());
         }
+        let mut entries = self.assignments(node);
+        if entries.iter().any(|entry| number(&entry.value).is_some()) {
+            for entry in entries.to_mut() {
+                entry.value = number(&entry.value).unwrap_or_else(|| Rc::clone(&entry.value));
+            }
+        }
+        if !entries.iter().all(|entry| is_scalar(&entry.value)) {
+            for entry in entries.iter().filter(|e| !is_scalar(&e.value)) {
+                if !entry.value.is_bad() {
+                    let (name, kind) = (&entry.key, entry.value.value.kind());
+                    let message = format!("the variable {name} holds text, not a {kind}");
+                    self.schema(message, entry.value.span);
+                }
+            }
+            entries.to_mut().retain(|entry| is_scalar(&entry.value));
+        }
+        for entry in entries.iter() {
+            if !posix(&entry.key) {
+                let message = format!("[{}] is an unusual name of a variable", entry.key);
+                self.warn("W_NAME", message, entry.key_span);
+            } else if entry.key.starts_with("CIRCLE_") {
+                let message = format!("{} is a name CircleCI keeps for itself", entry.key);
+                self.warn("W_NAME", message, entry.key_span);
+            }
+        }
+        if let (Cow::Owned(entries), Value::Seq(_)) = (&mut entries, &node.value) {
+            // A name that stands twice has its last value, at its last place.
+            let mut seen: HashSet<Text> = HashSet::with_capacity(entries.len());
+            entries.reverse();
+            entries.retain(|entry| seen.insert(entry.key.clone()));
+            entries.reverse();
+        }
+        let variable = |entry: &Entry| {
+            let (name, value) = (entry.key.to_string(), entry.value.value.text()?);
+            Some(EnvVar { name, value })
+        };
+        let variables = entries.iter().filter_map(variable).collect();
+        match entries {
+            Cow::Borrowed(_) => (Rc::clone(node), variables),
+            Cow::Owned(entries) => (Node::new(Value::Map(entries), node.span), variables),
+        }
+    }
+
+    /// What an `environment` assigns, in order.
+    fn assignments<'n>(&mut self, node: &'n Ref) -> Cow<'n, [Entry]> {
+        let mut entries: Vec<Entry> = Vec::new();
         match &node.value {
-            Value::Map(all) => entries.extend(all.iter().cloned()),
+            // The names of a map differ.
+            Value::Map(all) => return Cow::Borrowed(all),
             Value::Seq(items) => {
                 for item in items {
                     match &item.value {
@@ -45,44 +94,7 @@ impl Compiler<'_> {
             Value::Null | Value::Bad => {}
             _ => entries.extend(self.assignment(node)),
         }
-        // A name that stands twice has its last value, at its last place.
-        let mut places: HashMap<Text, usize> = HashMap::with_capacity(entries.len());
-        let mut kept: Vec<Option<(Entry, EnvVar)>> = Vec::with_capacity(entries.len());
-        for mut entry in entries {
-            if let (true, Value::Bool(b)) = (entry.value.tagged, &entry.value.value) {
-                // A boolean that a tag gave reaches the shell as a number.
-                entry.value = Node::new(Value::Int(i64::from(*b)), entry.value.span);
-            }
-            let Some(value) = entry.value.value.text() else {
-                if !entry.value.is_bad() {
-                    let message = format!(
-                        "the variable {} holds text, not a {}",
-                        entry.key,
-                        entry.value.value.kind()
-                    );
-                    self.schema(message, entry.value.span);
-                }
-                continue;
-            };
-            if !posix(&entry.key) {
-                let message = format!("[{}] is an unusual name of a variable", entry.key);
-                self.warn("W_NAME", message, entry.key_span);
-            } else if entry.key.starts_with("CIRCLE_") {
-                let message = format!("{} is a name CircleCI keeps for itself", entry.key);
-                self.warn("W_NAME", message, entry.key_span);
-            }
-            if let Some(old) = places.insert(entry.key.clone(), kept.len())
-                && let Some(old) = kept.get_mut(old)
-            {
-                *old = None;
-            }
-            let variable = EnvVar {
-                name: entry.key.to_string(),
-                value,
-            };
-            kept.push(Some((entry, variable)));
-        }
-        kept.into_iter().flatten().unzip()
+        Cow::Owned(entries)
     }
 
     fn assignment(&mut self, node: &Ref) -> Option<Entry> {
@@ -161,6 +173,19 @@ impl Compiler<'_> {
             Value::Str(line) => Some(Shell::Line(line.to_string())),
             _ => self.strings("shell", node).map(Shell::List),
         }
+    }
+}
+
+/// Whether a value is text, or can be.
+fn is_scalar(node: &Node) -> bool {
+    !matches!(node.open(), Value::Bad | Value::Seq(_) | Value::Map(_))
+}
+
+/// The number as which a boolean reaches the shell that a tag gave.
+fn number(node: &Node) -> Option<Ref> {
+    match node.value {
+        Value::Bool(b) if node.tagged => Some(Node::new(Value::Int(i64::from(b)), node.span)),
+        _ => None,
     }
 }
 

@@ -13,65 +13,52 @@ use crate::budget::MAX_CONTEXTS;
 use crate::compiler::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::entry;
+use crate::expand::flat::Lists;
+use crate::expand::job::Concrete;
 use crate::workflow::requires::Wanted;
 use crate::workflow::{Draft, Invocation};
 use crate::yaml::{Entry, Node, Ref, Value};
 
 /// Requirements of one job: index of the job, with what was wanted of it.
-type Edges = Vec<(usize, usize)>;
+pub(crate) type Edges = Vec<(usize, usize)>;
+
+/// A workflow whose names are final and whose requirements were found.
+pub(crate) struct Linked {
+    pub(crate) draft: Draft,
+    /// By job.
+    edges: Vec<Edges>,
+}
 
 impl Compiler<'_> {
-    /// Drafts into workflows and the processed config.
-    pub(crate) fn finish_workflows(
-        &mut self,
-        mut drafts: Vec<Draft>,
-    ) -> Option<(Vec<Workflow>, Value)> {
+    /// Links the drafts that are sound; what is wrong with the others is reported.
+    pub(crate) fn link(&mut self, mut drafts: Vec<Draft>) -> Vec<Linked> {
+        // No more steps are expanded, and who holds a list alone can take it apart.
+        self.lists = Lists::default();
         name_all(&mut drafts);
         self.contexts_limit(&drafts);
-        let nowhere = Span {
-            file: FileId(0),
-            start: 0,
-            end: 0,
-        };
-        let mut workflows = Vec::new();
-        let mut jobs: IndexMap<String, Value> = IndexMap::new();
-        let mut written: Vec<Entry> = vec![entry("version", Node::new(Value::Int(2), nowhere))];
-        for draft in &mut drafts {
+        let mut linked = Vec::with_capacity(drafts.len());
+        for mut draft in drafts {
             let before = self.errors();
-            self.serial_twice(draft);
-            let edges = self.edges(draft);
+            self.serial_twice(&draft);
+            let edges = self.edges(&draft);
             let order = match self.errors() == before {
-                true => self.order(draft, &edges),
+                true => self.order(&draft, &edges),
                 false => Vec::new(),
             };
             if self.errors() > before {
                 continue;
             }
-            crate::checks::workflow(self, draft, &edges);
-            self.carry(draft, &edges, &order);
-            // Matrices without members can leave a workflow without jobs.
-            if !draft.dropped && !draft.jobs.is_empty() {
-                for job in &draft.jobs {
-                    if let Some(processed) = &job.concrete.processed {
-                        jobs.entry(job.name.clone())
-                            .or_insert_with(|| processed.clone());
-                    }
-                }
-                let node = Node::new(workflow_value(draft, &edges, nowhere), nowhere);
-                written.push(entry(&draft.name, node));
-            }
-            workflows.push(self.plan_workflow(draft, &edges));
+            crate::checks::workflow(self, &draft, &edges);
+            self.carry(&mut draft, &edges, &order);
+            linked.push(Linked { draft, edges });
         }
-        let map = |entries| Node::new(Value::Map(entries), nowhere);
-        let jobs = jobs
-            .into_iter()
-            .map(|(name, value)| entry(&name, Node::new(value, nowhere)));
-        let processed = Value::Map(vec![
-            entry("version", Node::new(Value::Int(2), nowhere)),
-            entry("jobs", map(jobs.collect())),
-            entry("workflows", map(written)),
-        ]);
-        Some((workflows, processed))
+        linked
+    }
+
+    /// Workflows as the plan has them.
+    pub(crate) fn plan_workflows(&mut self, linked: Vec<Linked>) -> Vec<Workflow> {
+        let plan = |linked| self.plan_workflow(linked);
+        linked.into_iter().map(plan).collect()
     }
 
     fn contexts_limit(&mut self, drafts: &[Draft]) {
@@ -312,14 +299,15 @@ impl Compiler<'_> {
         }
     }
 
-    fn plan_workflow(&mut self, draft: &mut Draft, edges: &[Edges]) -> Workflow {
-        let kinds: Vec<JobKind> = draft
-            .jobs
-            .iter_mut()
-            .map(|job| std::mem::replace(&mut job.concrete.kind, JobKind::NoOp))
+    fn plan_workflow(&mut self, linked: Linked) -> Workflow {
+        let Linked { mut draft, edges } = linked;
+        let bare = || Concrete::bare(JobKind::NoOp, None);
+        let whole = draft.jobs.iter_mut();
+        let whole: Vec<Concrete> = whole
+            .map(|job| std::mem::replace(&mut job.concrete, bare()))
             .collect();
-        let mut jobs = Vec::new();
-        for ((job, kind), edges) in draft.jobs.iter().zip(kinds).zip(edges) {
+        let mut jobs = Vec::with_capacity(whole.len());
+        for ((job, whole), edges) in draft.jobs.iter().zip(whole).zip(&edges) {
             let mut requires: Vec<Requirement> = Vec::new();
             let mut places: HashMap<usize, usize> = HashMap::new();
             for (to, wanted) in edges {
@@ -349,7 +337,7 @@ impl Compiler<'_> {
             let contexts = contexts.and_then(|node| self.context_names(node));
             jobs.push(Job {
                 name: job.name.clone(),
-                kind,
+                kind: whole.into_kind(),
                 decision: job.decision.clone(),
                 requires,
                 contexts: contexts.unwrap_or_default(),
@@ -449,8 +437,8 @@ fn name_all(drafts: &mut [Draft]) {
                 .and_then(|draft| draft.jobs.get(*j))
                 .and_then(|job| job.concrete.processed.as_ref());
             if let Some(processed) = processed {
-                differ |= first.is_some_and(|first| !first.same(processed));
-                first = first.or(Some(processed));
+                differ |= first.is_some_and(|first| !first.same(&processed.value));
+                first = first.or(Some(&processed.value));
             }
         }
         if !differ && per_workflow.values().all(|count| *count == 1) {
@@ -470,6 +458,39 @@ fn name_all(drafts: &mut [Draft]) {
             }
         }
     }
+}
+
+/// The processed config.
+pub(crate) fn processed(linked: &[Linked]) -> Value {
+    let nowhere = Span {
+        file: FileId(0),
+        start: 0,
+        end: 0,
+    };
+    let version = || entry("version", Node::new(Value::Int(2), nowhere));
+    let mut jobs: IndexMap<&str, &Ref> = IndexMap::new();
+    let mut workflows: Vec<Entry> = vec![version()];
+    for Linked { draft, edges } in linked {
+        // Matrices without members can leave a workflow without jobs.
+        if draft.dropped || draft.jobs.is_empty() {
+            continue;
+        }
+        for job in &draft.jobs {
+            if let Some(processed) = &job.concrete.processed {
+                jobs.entry(&job.name).or_insert(processed);
+            }
+        }
+        let node = Node::new(workflow_value(draft, edges, nowhere), nowhere);
+        workflows.push(entry(&draft.name, node));
+    }
+    let map = |entries| Node::new(Value::Map(entries), nowhere);
+    let jobs = jobs.into_iter();
+    let jobs = jobs.map(|(name, job)| entry(name, Rc::clone(job)));
+    Value::Map(vec![
+        version(),
+        entry("jobs", map(jobs.collect())),
+        entry("workflows", map(workflows)),
+    ])
 }
 
 fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {

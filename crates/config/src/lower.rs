@@ -7,9 +7,11 @@ use capstan_model::{FileId, Plan, Span, Trigger};
 use crate::ast::{Kind, Parameters, suggest};
 use crate::compiler::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::graph::Linked;
 use crate::processed;
 use crate::sources::Sources;
 use crate::space::SpaceId;
+use crate::workflow::Draft;
 use crate::yaml::{self, Ref, Text, Value};
 
 const TOP: &[&str] = &[
@@ -158,13 +160,13 @@ impl Compiler<'_> {
         }
         self.define_all(SpaceId::CONFIG);
         self.recursion(SpaceId::CONFIG);
-        let (workflows, processed) = self.workflows(root)?;
+        let workflows = self.workflows(root)?;
         if setup {
             self.one_setup_workflow(root, &workflows);
         }
         if self.errors() == 0 {
             // A misspelt name would also make what it means unused.
-            crate::checks::all(self, root, &workflows);
+            crate::checks::all(self, root);
         }
         let start = Span {
             end: root.span.start,
@@ -173,13 +175,14 @@ impl Compiler<'_> {
         if wanted == Wanted::Findings {
             return Some(Plan::default());
         }
+        let processed = crate::graph::processed(&workflows);
         let Some(processed) = processed::config(&processed, &self.pins, text) else {
             let message = "the expanded config is longer than 32 MiB";
             self.error("E_LIMIT", message, start);
             return None;
         };
         Some(Plan {
-            workflows,
+            workflows: self.plan_workflows(workflows),
             processed,
             origins: Origins::default(),
             setup,
@@ -244,12 +247,11 @@ impl Compiler<'_> {
 
     /// At most one workflow of a setup config may run (language 14.1). Without a branch or tag nobody
     /// knows which, and that is worth a warning only.
-    fn one_setup_workflow(&mut self, root: &Ref, workflows: &[capstan_model::plan::Workflow]) {
-        let runs = |w: &&capstan_model::plan::Workflow| {
-            w.decision.runs && w.jobs.iter().any(|job| job.decision.runs)
-        };
+    fn one_setup_workflow(&mut self, root: &Ref, workflows: &[Linked]) {
+        let runs = |w: &&Draft| w.decision.runs && w.jobs.iter().any(|job| job.decision.runs);
         let names: Vec<&str> = workflows
             .iter()
+            .map(|linked| &linked.draft)
             .filter(runs)
             .map(|w| w.name.as_str())
             .collect();

@@ -96,7 +96,7 @@ impl Compiler<'_> {
                 when,
                 origin,
             }),
-            built_in: String::from("continue"),
+            built_in: "continue",
             span,
         });
     }

@@ -138,13 +138,18 @@ impl Compiler<'_> {
         span: Span,
     ) -> Option<Rc<Definition>> {
         let mut path: Vec<(SpaceId, String)> = Vec::new();
-        let (mut space, mut name, mut at) = (space, name.to_owned(), span);
+        let (mut space, mut at) = (space, span);
+        // The definition that only names another one.
+        let mut alias: Option<Rc<Definition>> = None;
         loop {
-            let definition =
-                self.look(space, kind, &name, at, path.last().map(|(_, n)| n.clone()))?;
-            let Some(target) = definition.node.str() else {
-                return Some(definition);
+            let (name, called) = match &alias {
+                None => (name, None),
+                Some(alias) => (alias.node.str()?, Some(alias.name.as_str())),
             };
+            let definition = self.look(space, kind, name, at, called)?;
+            if definition.node.str().is_none() {
+                return Some(definition);
+            }
             if definition.broken {
                 return None;
             }
@@ -161,11 +166,14 @@ impl Compiler<'_> {
                 return None;
             }
             path.push(here);
-            (space, name, at) = (definition.space, target.to_owned(), definition.node.span);
-            if space.is_orb() {
-                // An orb's file is not the user's: the use is the place to point at.
-                at = span;
-            }
+            space = definition.space;
+            // An orb's file is not the user's: the use is the place to point at.
+            at = if space.is_orb() {
+                span
+            } else {
+                definition.node.span
+            };
+            alias = Some(definition);
         }
     }
 
@@ -175,7 +183,7 @@ impl Compiler<'_> {
         kind: Kind,
         name: &str,
         span: Span,
-        alias: Option<String>,
+        alias: Option<&str>,
     ) -> Option<Rc<Definition>> {
         if let Some(found) = self.own(space, kind, name) {
             return Some(found);
@@ -225,7 +233,7 @@ impl Compiler<'_> {
         name: &str,
         inner: &str,
         span: Span,
-        alias: Option<String>,
+        alias: Option<&str>,
     ) {
         let message = match (kind, alias) {
             (Kind::Executor, Some(alias)) => format!(

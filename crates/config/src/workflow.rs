@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use capstan_model::plan::Decision;
 use capstan_model::source::{Origin, OriginKind};
-use capstan_model::{OriginId, Span, plan};
+use capstan_model::{OriginId, Span};
 
 use crate::ast::Kind;
 use crate::compiler::{Compiler, Scope};
 use crate::expand::job::Concrete;
+use crate::graph::Linked;
 use crate::logic;
 use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Value};
@@ -65,8 +66,8 @@ pub(crate) struct Draft {
 }
 
 impl Compiler<'_> {
-    /// All workflows as the plan has them, and the processed config.
-    pub(crate) fn workflows(&mut self, root: &Ref) -> Option<(Vec<plan::Workflow>, Value)> {
+    /// All workflows that are sound; `None` if there is nothing to find any in.
+    pub(crate) fn workflows(&mut self, root: &Ref) -> Option<Vec<Linked>> {
         let mut drafts = Vec::new();
         let listed: Vec<Entry> = match root.get("workflows") {
             None => Vec::new(),
@@ -98,7 +99,7 @@ impl Compiler<'_> {
             drafts.extend(draft);
         }
         self.select(&mut drafts);
-        self.finish_workflows(drafts)
+        Some(self.link(drafts))
     }
 
     /// Version 2 asks for `version: 2` among the workflows (language 1.9, 20.19).

@@ -1,6 +1,5 @@
 //! Parameter definitions, and values held against them (language 3).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use capstan_model::Span;
@@ -12,6 +11,8 @@ use crate::diagnostic::{Diagnostic, WITHOUT_QUOTES, in_quotes};
 use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Text, Value};
 
+/// What stands before the name of a parameter in a tag.
+const PREFIX: &str = "parameters.";
 /// How many declarations one finding points at.
 const MOST_LABELS: usize = 5;
 
@@ -49,6 +50,31 @@ const ALL: [(&str, Type); 7] = [
     ("steps", Type::Steps),
     ("env_var_name", Type::EnvVarName),
 ];
+
+/// The values of an element's parameters in one use of it.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    declared: Rc<Parameters>,
+    /// By the place of their declaration.
+    values: Vec<Option<Ref>>,
+}
+
+impl Bound {
+    /// The value of a parameter, if the element declares it.
+    pub(crate) fn get(&self, name: &str) -> Option<&Ref> {
+        self.at(self.declared.get_index_of(name)?)
+    }
+
+    /// The value of a parameter by the place of its declaration.
+    pub(crate) fn at(&self, place: usize) -> Option<&Ref> {
+        self.values.get(place)?.as_ref()
+    }
+
+    /// The names that have values.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.declared.keys().map(Text::as_str)
+    }
+}
 
 impl Parameter {
     fn type_name(&self) -> &'static str {
@@ -103,6 +129,46 @@ impl Parameter {
         }
         let span = value.span;
         Node::of_tag(Value::Closed(value, space), span)
+    }
+}
+
+/// Which of the declared parameters the texts below name in a tag, or might seem to, by their places.
+pub(crate) fn named(node: &Node, declared: &Parameters) -> Vec<usize> {
+    let mut named = vec![false; declared.len()];
+    mark(node, declared, &mut named);
+    (0..named.len())
+        .filter(|place| named.get(*place) == Some(&true))
+        .collect()
+}
+
+fn mark(node: &Node, declared: &Parameters, named: &mut [bool]) {
+    if !node.tags {
+        return;
+    }
+    match &node.value {
+        Value::Str(text) => {
+            if !text.is_ascii() && text.contains(PREFIX) {
+                // A name that does not fit the grammar may end anywhere.
+                return named.fill(true);
+            }
+            for (at, _) in text.match_indices(PREFIX) {
+                let rest = text.get(at + PREFIX.len()..).unwrap_or("");
+                let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+                let end = rest.find(|c| !fits(c)).unwrap_or(rest.len());
+                let name = rest.get(..end).unwrap_or("");
+                let place = declared.get_index_of(name);
+                if let Some(named) = place.and_then(|place| named.get_mut(place)) {
+                    *named = true;
+                }
+            }
+        }
+        Value::Seq(items) => items.iter().for_each(|item| mark(item, declared, named)),
+        Value::Map(entries) => {
+            for entry in entries {
+                mark(&entry.value, declared, named);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -290,13 +356,14 @@ impl Compiler<'_> {
         call: Span,
     ) -> Scope {
         let (name, parameters) = (&definition.name, &definition.parameters);
-        let mut values = HashMap::with_capacity(parameters.len());
+        let mut values: Vec<Option<Ref>> = vec![None; parameters.len()];
         for argument in arguments {
-            match parameters.get(&argument.key) {
-                Some(parameter) => {
-                    let value = self.argument(&argument.key, parameter, &argument.value);
-                    let value = parameter.close(value, from);
-                    values.insert(argument.key.clone(), value);
+            match parameters.get_full(&argument.key) {
+                Some((place, key, parameter)) => {
+                    let value = self.argument(key, parameter, &argument.value);
+                    if let Some(there) = values.get_mut(place) {
+                        *there = Some(parameter.close(value, from));
+                    }
                 }
                 None => {
                     let message = format!("Unexpected argument(s): {}", argument.key);
@@ -317,11 +384,11 @@ impl Compiler<'_> {
             }
         }
         let mut missing = Vec::new();
-        for (key, parameter) in parameters {
-            if values.contains_key(key) {
+        for ((key, parameter), value) in parameters.iter().zip(&mut values) {
+            if value.is_some() {
                 continue;
             }
-            let value = match &parameter.default {
+            *value = Some(match &parameter.default {
                 Some(default) => {
                     // A default sees pipeline values, and no parameter beside it.
                     let value = self.subst(default, &Scope::of(definition.space));
@@ -338,8 +405,7 @@ impl Compiler<'_> {
                     }
                     Node::new(Value::Bad, call)
                 }
-            };
-            values.insert(key.clone(), value);
+            });
         }
         if !missing.is_empty() {
             missing.sort_unstable_by_key(|(name, _)| *name);
@@ -355,7 +421,10 @@ impl Compiler<'_> {
             self.report(diagnostic);
         }
         Scope {
-            parameters: Some(Rc::new(values)),
+            parameters: Some(Rc::new(Bound {
+                declared: Rc::clone(parameters),
+                values,
+            })),
             ..Scope::of(definition.space)
         }
     }

@@ -159,9 +159,7 @@ impl Compiler<'_> {
                 "command" => container.command = self.strings("command", value),
                 "user" => container.user = value.source_text(),
                 "environment" => {
-                    let (map, variables) = self.environment(value);
-                    kept = Node::new(Value::Map(map), value.span);
-                    container.environment = variables;
+                    (kept, container.environment) = self.environment(value);
                 }
                 "auth" => {
                     self.closed(value.map().unwrap_or_default(), &["username", "password"]);

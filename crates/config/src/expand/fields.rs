@@ -1,11 +1,12 @@
 //! The fields of built-in steps, checked after substitution (language 8.6, 8.7).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use capstan_model::Span;
 use capstan_model::plan::{CheckoutMethod, RunStep, Step, StepKind, When};
 
-use super::steps::Expanded;
+use super::steps::{Expanded, Written};
 use super::{entry, list};
 use crate::ast::suggest;
 use crate::compiler::Compiler;
@@ -68,12 +69,62 @@ fn known(step: &str) -> (&'static [&'static str], &'static [&'static str]) {
     }
 }
 
+/// The fields of a step as processed output has them: those that were written, until one differs.
+struct Fields<'a> {
+    /// Where they were written, if all in one map.
+    body: Option<&'a Ref>,
+    entries: Cow<'a, [Entry]>,
+}
+
+impl Fields<'_> {
+    fn get(&self, key: &str) -> Option<&Ref> {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.map(|entry| &entry.value)
+    }
+
+    fn set(&mut self, at: usize, value: Ref) {
+        if let Some(entry) = self.entries.to_mut().get_mut(at) {
+            entry.value = value;
+        }
+    }
+
+    fn into_node(self, span: Span) -> Ref {
+        match (self.body, self.entries) {
+            (Some(body), Cow::Borrowed(_)) => Rc::clone(body),
+            (_, entries) => Node::new(Value::Map(entries.into_owned()), span),
+        }
+    }
+}
+
+impl Written<'_> {
+    /// The step with these fields in the place of its own.
+    fn with(&self, name: &str, fields: Ref) -> Ref {
+        let same = |body: &Ref| self.name == name && Rc::ptr_eq(body, &fields);
+        if self.body.is_some_and(same) {
+            return Rc::clone(self.item);
+        }
+        let field = match self.item.map() {
+            Some([entry]) if entry.key == *name => entry.with(fields),
+            _ => entry(name, fields),
+        };
+        Node::new(Value::Map(vec![field]), self.span)
+    }
+
+    /// The step without fields.
+    fn bare(&self, name: &str) -> Ref {
+        match self.item.str() {
+            Some(written) if written == name => Rc::clone(self.item),
+            _ => Node::new(Value::Str(name.into()), self.span),
+        }
+    }
+}
+
 impl Compiler<'_> {
     /// A built-in step whose body was substituted.
     pub(crate) fn built_in(
         &mut self,
-        name: &str,
-        span: Span,
+        name: &'static str,
+        written: Written<'_>,
         body: Option<&Ref>,
     ) -> Option<Expanded> {
         let body = body.filter(|body| !body.is_null());
@@ -81,38 +132,42 @@ impl Compiler<'_> {
             return None;
         }
         if name == "run" || name == "deploy" {
-            return self.run(name, span, body);
+            return self.run(name, written, body);
         }
+        let span = written.span;
         let (keys, required) = known(name);
-        let entries = match body.map(|body| (&body.value, body)) {
-            None => Vec::new(),
-            Some((Value::Map(entries), _)) => entries.clone(),
+        let entries: &[Entry] = match body.map(|body| (&body.value, body)) {
+            None => &[],
+            Some((Value::Map(entries), _)) => entries,
             Some((other, body)) => {
                 let message = format!("the fields of `{name}` are a map, not a {}", other.kind());
                 self.schema(message, body.span);
                 return None;
             }
         };
-        let mut fields = Vec::new();
-        for mut field in self.known_only(name, entries, keys) {
-            if matches!(field.key.as_str(), "paths" | "keys" | "fingerprints") {
-                if field.value.str().is_some() {
-                    let message =
-                        format!("`{}` is a list; one string means a list of one", field.key);
-                    self.warn("W_STYLE", message, field.value.span);
-                }
-                let items = self.strings(&field.key, &field.value)?;
-                if items.is_empty() && required.contains(&field.key.as_str()) {
-                    self.schema(
-                        format!("`{}` of {name} is empty", field.key),
-                        field.value.span,
-                    );
-                }
-                field.value = list(&items, field.value.span);
+        let mut fields = self.known_only(name, body, Cow::Borrowed(entries), keys);
+        for at in 0..fields.entries.len() {
+            let Some(field) = fields.entries.get(at) else {
+                continue;
+            };
+            let key = field.key.as_str();
+            if !matches!(key, "paths" | "keys" | "fingerprints") {
+                continue;
             }
-            fields.push(field);
+            let value = Rc::clone(&field.value);
+            if value.str().is_some() {
+                let message = format!("`{key}` is a list; one string means a list of one");
+                self.warn("W_STYLE", message, value.span);
+            }
+            let items = self.strings(key, &value)?;
+            if items.is_empty() && required.contains(&key) {
+                self.schema(format!("`{key}` of {name} is empty"), value.span);
+            }
+            if !is_list_of_text(&value) {
+                fields.set(at, list(&items, value.span));
+            }
         }
-        let has = |key: &str| fields.iter().any(|e| e.key == key);
+        let has = |key: &str| fields.get(key).is_some();
         for key in required.iter().filter(|key| !has(key)) {
             self.schema(format!("{name}: required key [{key}] not found"), span);
         }
@@ -123,8 +178,9 @@ impl Compiler<'_> {
             );
         }
         let when = self.when(&fields);
-        let display = self.display_name(&fields);
-        let node = Node::new(Value::Map(fields), span);
+        let display = display_name(&fields);
+        let empty = fields.entries.is_empty();
+        let node = fields.into_node(span);
         let kind = if name == "checkout" {
             self.checkout(&node)?
         } else {
@@ -135,11 +191,9 @@ impl Compiler<'_> {
                 fields: node.value.json(),
             }
         };
-        let empty = node.map().is_none_or(<[Entry]>::is_empty);
-        let processed = if empty {
-            Node::new(Value::Str(name.into()), span)
-        } else {
-            Node::new(Value::Map(vec![entry(name, node)]), span)
+        let processed = match empty {
+            true => written.bare(name),
+            false => written.with(name, node),
         };
         let step = Step {
             name: display,
@@ -150,44 +204,47 @@ impl Compiler<'_> {
         Some(Expanded {
             processed: Some(processed),
             step: Some(step),
-            built_in: name.to_owned(),
+            built_in: name,
             span,
         })
     }
 
-    fn known_only(&mut self, name: &str, entries: Vec<Entry>, keys: &[&str]) -> Vec<Entry> {
-        let mut kept = Vec::new();
-        for entry in entries {
-            if !keys.contains(&entry.key.as_str()) {
-                let message = format!("`{}` means nothing in a `{name}` step", entry.key);
-                self.warn("W_IGNORED_KEY", message, entry.key_span);
-            } else if !entry.value.is_null() {
-                kept.push(entry);
-            }
+    /// The fields that mean something, and are not empty.
+    fn known_only<'a>(
+        &mut self,
+        name: &str,
+        body: Option<&'a Ref>,
+        entries: Cow<'a, [Entry]>,
+        keys: &[&str],
+    ) -> Fields<'a> {
+        let known = |entry: &Entry| keys.contains(&entry.key.as_str());
+        for entry in entries.iter().filter(|entry| !known(entry)) {
+            let message = format!("`{}` means nothing in a `{name}` step", entry.key);
+            self.warn("W_IGNORED_KEY", message, entry.key_span);
         }
-        kept
+        let kept = |entry: &&Entry| known(entry) && !entry.value.is_null();
+        let entries = match entries.iter().all(|entry| kept(&entry)) {
+            true => entries,
+            false => entries.iter().filter(kept).cloned().collect(),
+        };
+        Fields { body, entries }
     }
 
-    fn display_name(&mut self, fields: &[Entry]) -> Option<String> {
-        let field = fields.iter().find(|e| e.key == "name")?;
-        field.value.source_text()
-    }
-
-    fn when(&mut self, fields: &[Entry]) -> When {
-        let Some(field) = fields.iter().find(|e| e.key == "when") else {
+    fn when(&mut self, fields: &Fields<'_>) -> When {
+        let Some(value) = fields.get("when") else {
             return When::OnSuccess;
         };
-        match field.value.str() {
+        match value.str() {
             Some("on_success") => When::OnSuccess,
             Some("on_fail") => When::OnFail,
             Some("always") => When::Always,
             written => {
-                if !field.value.is_bad() {
+                if !value.is_bad() {
                     let message = "`when` of a step is one of on_success, always, on_fail";
                     let words = ["on_success", "always", "on_fail"].into_iter();
                     let help = suggest(written.unwrap_or(""), words)
                         .or_else(|| Some(String::from("a condition goes into a `when` step")));
-                    self.error_help("E_SCHEMA", message, field.value.span, help);
+                    self.error_help("E_SCHEMA", message, value.span, help);
                 }
                 When::OnSuccess
             }
@@ -232,13 +289,19 @@ impl Compiler<'_> {
         Some(StepKind::Checkout { path, method })
     }
 
-    fn run(&mut self, name: &str, span: Span, body: Option<&Ref>) -> Option<Expanded> {
+    fn run(
+        &mut self,
+        name: &'static str,
+        written: Written<'_>,
+        body: Option<&Ref>,
+    ) -> Option<Expanded> {
+        let span = written.span;
         let Some(body) = body else {
             self.schema(format!("{name}: required key [command] not found"), span);
             return None;
         };
         let entries = match &body.value {
-            Value::Map(entries) => entries.clone(),
+            Value::Map(entries) => Cow::Borrowed(entries.as_slice()),
             Value::Seq(_) => {
                 self.schema(
                     format!("`{name}` is a command or a map, not a list"),
@@ -246,15 +309,18 @@ impl Compiler<'_> {
                 );
                 return None;
             }
-            _ => vec![entry("command", Rc::clone(body))],
+            _ => Cow::Owned(vec![entry("command", Rc::clone(body))]),
         };
         let mut run = RunStep::default();
-        let mut processed = self.known_only(name, entries, RUN_KEYS);
-        let when = self.when(&processed);
-        let display = self.display_name(&processed);
+        let mut fields = self.known_only(name, Some(body), entries, RUN_KEYS);
+        let when = self.when(&fields);
+        let display = display_name(&fields);
         let mut commanded = false;
         let mut delay = None;
-        for field in &mut processed {
+        for at in 0..fields.entries.len() {
+            let Some(field) = fields.entries.get(at) else {
+                continue;
+            };
             let value = Rc::clone(&field.value);
             match field.key.as_str() {
                 "command" => {
@@ -262,7 +328,10 @@ impl Compiler<'_> {
                     // `run: 12` and `run: true` are scripts too.
                     match value.source_text() {
                         Some(text) => {
-                            field.value = Node::new(Value::Str(text.as_str().into()), value.span);
+                            if value.str().is_none() {
+                                let text = Value::Str(text.as_str().into());
+                                fields.set(at, Node::new(text, value.span));
+                            }
                             run.command = text;
                         }
                         None if value.is_bad() => return None,
@@ -275,7 +344,9 @@ impl Compiler<'_> {
                 "shell" => run.shell = self.shell(&value),
                 "environment" => {
                     let (map, variables) = self.environment(&value);
-                    field.value = Node::new(Value::Map(map), value.span);
+                    if !Rc::ptr_eq(&map, &value) {
+                        fields.set(at, map);
+                    }
                     run.environment = variables;
                 }
                 "background" => run.background = self.boolean("background", &value)?,
@@ -341,15 +412,24 @@ impl Compiler<'_> {
             when,
             origin: self.written(span),
         };
-        let inner = entry(name, Node::new(Value::Map(processed), span));
-        let processed = Node::new(Value::Map(vec![inner]), span);
+        let processed = written.with(name, fields.into_node(span));
         Some(Expanded {
             processed: Some(processed),
             step: Some(step),
-            built_in: name.to_owned(),
+            built_in: name,
             span,
         })
     }
+}
+
+fn display_name(fields: &Fields<'_>) -> Option<String> {
+    fields.get("name")?.source_text()
+}
+
+/// Whether this is a list that holds text only.
+fn is_list_of_text(node: &Node) -> bool {
+    let is_text = |item: &Ref| matches!(item.value, Value::Str(_));
+    node.seq().is_some_and(|items| items.iter().all(is_text))
 }
 
 /// `1.5m` in milliseconds.

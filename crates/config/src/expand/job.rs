@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use capstan_model::Span;
-use capstan_model::plan::{BuildJob, Executor, FieldOrigin, JobKind, Step};
+use capstan_model::plan::{BuildJob, Executor, FieldOrigin, JobKind};
 use capstan_model::source::OriginKind;
 use indexmap::IndexMap;
 
-use super::steps::Expanded;
+use super::flat::Part;
 use crate::ast::{Definition, JOB_KEYS, PLACES};
 use crate::budget::MAX_STEPS_OF_A_JOB;
 use crate::compiler::{Compiler, Scope};
@@ -15,11 +15,36 @@ use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 /// What an invocation came to.
-#[derive(Clone, Debug)]
 pub(crate) struct Concrete {
+    /// What it does, still without its steps.
     pub(crate) kind: JobKind,
+    pub(crate) steps: Vec<Part>,
     /// Its entry under `jobs`; none for approvals.
-    pub(crate) processed: Option<Value>,
+    pub(crate) processed: Option<Ref>,
+}
+
+impl Concrete {
+    /// A job without steps.
+    pub(crate) fn bare(kind: JobKind, processed: Option<Ref>) -> Self {
+        Self {
+            kind,
+            steps: Vec::new(),
+            processed,
+        }
+    }
+
+    /// What it does, with its steps.
+    pub(crate) fn into_kind(self) -> JobKind {
+        let Self {
+            mut kind, steps, ..
+        } = self;
+        if let JobKind::Build(job) = &mut kind {
+            for part in steps {
+                part.onto(&mut job.steps);
+            }
+        }
+        kind
+    }
 }
 
 /// Steps around the job's own, with the scope they were written in.
@@ -50,10 +75,7 @@ impl Compiler<'_> {
         let word = kind.as_ref().and_then(|n| n.str()).unwrap_or("build");
         let concrete = match word {
             "build" => self.build(definition, &scope, around),
-            "approval" => Some(Concrete {
-                kind: JobKind::Approval,
-                processed: None,
-            }),
+            "approval" => Some(Concrete::bare(JobKind::Approval, None)),
             "no-op" => {
                 for entry in node.map().unwrap_or_default() {
                     if !["type", "parameters", "description"].contains(&entry.key.as_str()) {
@@ -64,10 +86,8 @@ impl Compiler<'_> {
                 }
                 let kind = Node::new(Value::Str("no-op".into()), definition.span);
                 let processed = Value::Map(vec![super::entry("type", kind)]);
-                Some(Concrete {
-                    kind: JobKind::NoOp,
-                    processed: Some(processed),
-                })
+                let processed = Node::new(processed, definition.span);
+                Some(Concrete::bare(JobKind::NoOp, Some(processed)))
             }
             "release" | "lock" | "unlock" => {
                 self.unsupported("U_JOB_TYPE", format!("jobs of type {word}"), span);
@@ -80,10 +100,8 @@ impl Compiler<'_> {
                     .map(|e| e.with(self.subst(&e.value, &scope)))
                     .collect();
                 fields.sort_by(|a, b| a.key.cmp(&b.key));
-                Some(Concrete {
-                    kind: JobKind::NoOp,
-                    processed: Some(Value::Map(fields)),
-                })
+                let processed = Node::new(Value::Map(fields), definition.span);
+                Some(Concrete::bare(JobKind::NoOp, Some(processed)))
             }
             _ => {
                 let message = format!(
@@ -149,44 +167,45 @@ impl Compiler<'_> {
                 Some(there) if entry.key == "environment" => {
                     let (below, _) = self.environment(&there.value);
                     let (over, _) = self.environment(&entry.value);
-                    let all = below.into_iter().chain(over);
-                    let merged: IndexMap<Text, Entry> = all.map(|e| (e.key.clone(), e)).collect();
-                    let merged = merged.into_values().collect();
+                    let all = [below.map(), over.map()].into_iter().flatten().flatten();
+                    let merged: IndexMap<&Text, &Entry> = all.map(|e| (&e.key, e)).collect();
+                    let merged = merged.into_values().cloned().collect();
                     there.value = Node::new(Value::Map(merged), entry.value.span);
                 }
                 Some(there) => *there = entry,
                 None => fields.push(entry),
             }
         }
-        let mut steps = Vec::new();
-        self.around("pre-steps", around.before.as_ref(), &mut steps);
-        if let Some(list) = node.get("steps") {
-            self.steps(list, scope, &mut steps);
-        }
-        self.around("post-steps", around.after.as_ref(), &mut steps);
-        if steps.len() > MAX_STEPS_OF_A_JOB {
+        let parts = [
+            self.around("pre-steps", around.before.as_ref()),
+            self.own_steps(definition, scope),
+            self.around("post-steps", around.after.as_ref()),
+        ];
+        let parts: Vec<Part> = parts.into_iter().flatten().collect();
+        if parts.iter().map(|part| part.list.count).sum::<usize>() > MAX_STEPS_OF_A_JOB {
             let message = format!("a job has at most {MAX_STEPS_OF_A_JOB} steps");
             self.error("E_LIMIT", message, definition.span);
             return None;
         }
-        self.finish(definition, fields, steps)
+        self.finish(definition, fields, parts)
     }
 
     /// Steps that an invocation puts around a job's own: written in the config, whoever the job is of
     /// (language 10.7).
-    fn around(&mut self, which: &str, list: Option<&Ref>, out: &mut Vec<Expanded>) {
-        let Some(list) = list else { return };
+    fn around(&mut self, which: &str, list: Option<&Ref>) -> Option<Part> {
+        let list = list?;
         let kind = OriginKind::AroundSteps(which.to_owned());
-        self.within(kind, list.span, |this| {
-            this.steps(list, &Scope::frozen(SpaceId::CONFIG), out);
-        });
+        let scope = Scope::frozen(SpaceId::CONFIG);
+        Some(self.within(kind, list.span, |this| {
+            this.flat(|this, out| this.steps(list, &scope, out))
+        }))
     }
 
     fn finish(
         &mut self,
         definition: &Definition,
         fields: Vec<Entry>,
-        steps: Vec<Expanded>,
+        parts: Vec<Part>,
     ) -> Option<Concrete> {
         let mut job = BuildJob {
             executor: Executor::Machine {
@@ -252,9 +271,7 @@ impl Compiler<'_> {
                     job.working_directory = self.string("working_directory", value)?;
                 }
                 "environment" => {
-                    let (map, variables) = self.environment(value);
-                    kept = Node::new(Value::Map(map), value.span);
-                    job.environment = variables;
+                    (kept, job.environment) = self.environment(value);
                 }
                 "parallelism" => {
                     job.parallelism = self.parallelism(value)?;
@@ -279,46 +296,33 @@ impl Compiler<'_> {
             self.schema(message, definition.span);
             return None;
         }
-        let remote = |e: &&Expanded| e.built_in == "setup_remote_docker";
-        let mut remotes = steps.iter().filter(remote);
+        let noted = parts.iter().flat_map(|part| &part.list.noted);
+        let places = |name| noted.clone().filter(move |e| e.0 == name).map(|e| e.1);
+        let mut remotes = places("setup_remote_docker");
         if let Some(first) = remotes.next() {
             if let Some(second) = remotes.next() {
                 let message = "More than one setup_remote_docker is not valid";
-                self.error("E_STEP", message, second.span);
+                self.error("E_STEP", message, second);
             }
             if !matches!(job.executor, Executor::Docker(_)) {
                 let message = "setup_remote_docker is only valid in jobs that run in `docker`";
-                self.error("E_STEP", message, first.span);
+                self.error("E_STEP", message, first);
             }
         }
-        if let Some(deploy) = steps
-            .iter()
-            .find(|e| e.built_in == "deploy" && job.parallelism > 1)
-        {
+        if let (2.., Some(deploy)) = (job.parallelism, places("deploy").next()) {
             let message = "the step `deploy` in a parallel job, which runs once after all nodes";
-            self.unsupported("U_STEP", message, deploy.span);
+            self.unsupported("U_STEP", message, deploy);
         }
-        let list = steps
-            .iter()
-            .filter_map(|step| step.processed.clone())
-            .collect();
-        processed.push(super::entry(
-            "steps",
-            Node::new(Value::Seq(list), definition.span),
-        ));
+        processed.push(super::entry("steps", listed(&parts, definition.span)));
         processed.sort_by(|a, b| a.key.cmp(&b.key));
-        job.steps = steps
-            .into_iter()
-            .filter_map(|step| step.step)
-            .collect::<Vec<Step>>();
         let fields = std::mem::take(&mut self.fields).into_iter();
         job.origins = fields
             .map(|(field, origin)| FieldOrigin { field, origin })
             .collect();
-        let kind = JobKind::Build(Box::new(job));
         Some(Concrete {
-            kind,
-            processed: Some(Value::Map(processed)),
+            kind: JobKind::Build(Box::new(job)),
+            steps: parts,
+            processed: Some(Node::new(Value::Map(processed), definition.span)),
         })
     }
 
@@ -355,6 +359,17 @@ impl Compiler<'_> {
                 self.schema("parallelism must be an integer", node.span);
                 None
             }
+        }
+    }
+}
+
+/// All steps as processed output has them.
+fn listed(parts: &[Part], span: Span) -> Ref {
+    match parts {
+        [part] => Rc::clone(&part.list.processed),
+        parts => {
+            let lists = parts.iter().filter_map(|part| part.list.processed.seq());
+            Node::new(Value::Seq(lists.flatten().cloned().collect()), span)
         }
     }
 }

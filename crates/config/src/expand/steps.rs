@@ -1,5 +1,6 @@
 //! Steps flattened: commands called, conditions decided, step lists spliced (language 8, 9).
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -25,8 +26,19 @@ pub(crate) struct Expanded {
     pub(crate) processed: Option<Ref>,
     /// As it runs; none where a native step runs in its place.
     pub(crate) step: Option<Step>,
-    pub(crate) built_in: String,
+    pub(crate) built_in: &'static str,
     pub(crate) span: Span,
+}
+
+/// A step as it was written.
+#[derive(Clone, Copy)]
+pub(crate) struct Written<'a> {
+    /// All of it.
+    pub(crate) item: &'a Ref,
+    pub(crate) name: &'a str,
+    pub(crate) span: Span,
+    /// What stands below its name.
+    pub(crate) body: Option<&'a Ref>,
 }
 
 /// The modern name of a hyphenated built-in step.
@@ -127,9 +139,33 @@ impl Compiler<'_> {
                     }
                 }
             }
-            Value::Str(name) => self.named(name, item.span, None, scope, out),
+            Value::Str(name) => {
+                let (span, body) = (item.span, None);
+                self.named(
+                    Written {
+                        item,
+                        name,
+                        span,
+                        body,
+                    },
+                    scope,
+                    out,
+                );
+            }
             Value::Map(entries) => match entries.as_slice() {
-                [entry] => self.named(&entry.key, entry.key_span, Some(&entry.value), scope, out),
+                [entry] => {
+                    let (name, span, body) = (&entry.key, entry.key_span, Some(&entry.value));
+                    self.named(
+                        Written {
+                            item,
+                            name,
+                            span,
+                            body,
+                        },
+                        scope,
+                        out,
+                    );
+                }
                 _ => self.steps_shape(&Node::new(Value::Seq(vec![Rc::clone(item)]), item.span)),
             },
             Value::Closed(..) => self.spliced(item, scope, out),
@@ -145,14 +181,10 @@ impl Compiler<'_> {
         }
     }
 
-    fn named(
-        &mut self,
-        name: &str,
-        span: Span,
-        body: Option<&Ref>,
-        scope: &Scope,
-        out: &mut Vec<Expanded>,
-    ) {
+    fn named(&mut self, written: Written<'_>, scope: &Scope, out: &mut Vec<Expanded>) {
+        let Written {
+            name, span, body, ..
+        } = written;
         if self.defines(scope.space, Kind::Command, name) {
             if BUILT_IN.contains(&name) {
                 let message =
@@ -188,11 +220,11 @@ impl Compiler<'_> {
             }
             None => name,
         };
-        if BUILT_IN.contains(&name) {
+        if let Some(name) = BUILT_IN.iter().find(|known| **known == name) {
             let body = body.map(|body| self.subst(body, scope));
             // Its fields are copied into the plan.
             let weight = body.as_ref().map_or(1, |body| u64::from(body.weight));
-            if let Some(step) = self.built_in(name, span, body.as_ref())
+            if let Some(step) = self.built_in(name, written, body.as_ref())
                 && self.spend_step(span)
                 && self.spend(weight, span)
             {
@@ -283,11 +315,11 @@ impl Compiler<'_> {
             let message = format!("`{}` means nothing in a `{name}` step", entry.key);
             self.warn("W_IGNORED_KEY", message, entry.key_span);
         }
-        let others: Vec<Entry> = entries
-            .iter()
-            .filter(|e| e.key != "name" && e.key != "description")
-            .cloned()
-            .collect();
+        let means = |e: &Entry| e.key != "name" && e.key != "description";
+        let others: Cow<'_, [Entry]> = match entries.iter().all(means) {
+            true => Cow::Borrowed(entries),
+            false => entries.iter().filter(|e| means(e)).cloned().collect(),
+        };
         if !self.closed(&others, &["condition", "steps"]) {
             return;
         }

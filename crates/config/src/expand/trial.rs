@@ -78,7 +78,7 @@ impl Compiler<'_> {
     fn made_up(&mut self, definition: &Definition) -> Option<Vec<Entry>> {
         let span = definition.span;
         let mut arguments = Vec::new();
-        for (name, parameter) in &definition.parameters {
+        for (name, parameter) in definition.parameters.iter() {
             if parameter.default.is_some() {
                 continue;
             }

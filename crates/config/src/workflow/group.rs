@@ -147,6 +147,7 @@ impl Compiler<'_> {
     fn part(&mut self, name: String, span: Span) -> Invocation {
         let kind = Node::new(Value::Str("no-op".into()), span);
         let processed = Value::Map(vec![crate::expand::entry("type", kind)]);
+        let processed = Node::new(processed, span);
         let origin = self.parent.unwrap_or_else(|| self.written(span));
         Invocation {
             local: name.clone(),
@@ -156,10 +157,7 @@ impl Compiler<'_> {
             cell_of: None,
             group: None,
             stands_for: None,
-            concrete: Concrete {
-                kind: JobKind::NoOp,
-                processed: Some(processed),
-            },
+            concrete: Concrete::bare(JobKind::NoOp, Some(processed)),
             requires: Vec::new(),
             context: None,
             filters: None,

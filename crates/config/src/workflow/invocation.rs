@@ -322,10 +322,7 @@ impl Compiler<'_> {
             let message = format!("the approval {name} hides the job {name}");
             self.warn("W_SHADOW", message, span);
         }
-        Concrete {
-            kind: JobKind::Approval,
-            processed: None,
-        }
+        Concrete::bare(JobKind::Approval, None)
     }
 
     /// The job that is called, which `override-with` may exchange.
