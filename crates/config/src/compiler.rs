@@ -28,6 +28,7 @@ const LONGEST_EXPRESSION: usize = 16 * 1024;
 pub(crate) struct Compiler<'a> {
     pub(crate) sources: &'a Sources,
     pub(crate) trigger: &'a Trigger,
+    pub(crate) wanted: Wanted,
     pub(crate) found: Vec<Diagnostic>,
     pub(crate) origins: Origins,
     /// Pipeline values and parameters by full name.
@@ -67,13 +68,22 @@ pub(crate) struct Compiler<'a> {
     seen: HashSet<(&'static str, FileId, u32, String)>,
 }
 
+/// What a compilation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Findings only. What is left out then is what only a plan shows.
+    Findings,
+    /// A plan, with the processed config.
+    Plan,
+}
+
 /// What a text can see.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Scope {
     /// Whose elements.
     pub(crate) space: SpaceId,
-    pub(crate) parameters: Option<Rc<Bound>>,
-    pub(crate) matrix: Option<Rc<IndexMap<Text, Ref>>>,
+    pub(crate) parameters: Option<Bound>,
+    pub(crate) matrix: Option<IndexMap<Text, Ref>>,
     /// The text was substituted where it was written, and is not looked at again.
     pub(crate) frozen: bool,
 }
@@ -98,13 +108,18 @@ impl Scope {
 }
 
 impl<'a> Compiler<'a> {
-    pub(crate) fn new(sources: &'a Sources, trigger: &'a Trigger) -> Self {
+    pub(crate) fn new(sources: &'a Sources, trigger: &'a Trigger, wanted: Wanted) -> Self {
+        let files = match wanted {
+            Wanted::Plan => sources.files(),
+            Wanted::Findings => &[],
+        };
         Self {
             sources,
             trigger,
+            wanted,
             found: Vec::new(),
             origins: Origins {
-                files: sources.files().to_vec(),
+                files: files.to_vec(),
                 table: Vec::new(),
             },
             pipeline: BTreeMap::new(),
@@ -296,6 +311,9 @@ impl<'a> Compiler<'a> {
     /// Notes where a field of the job that is being built comes from, and with an environment where each
     /// variable does. What was noted before of the same field is overridden, as the field is.
     pub(crate) fn note_field(&mut self, entry: &Entry) {
+        if self.wanted == Wanted::Findings {
+            return;
+        }
         let origin = self.written(entry.key_span);
         self.fields.insert(entry.key.to_string(), origin);
         if entry.key == *"environment" {

@@ -19,7 +19,7 @@ pub(crate) mod steps;
 mod trial;
 
 /// A new entry of processed output.
-pub(crate) fn entry(key: &str, value: Ref) -> Entry {
+pub(crate) fn entry(key: impl Into<Text>, value: Ref) -> Entry {
     Entry {
         key: key.into(),
         key_span: value.span,
@@ -28,11 +28,22 @@ pub(crate) fn entry(key: &str, value: Ref) -> Entry {
 }
 
 impl Compiler<'_> {
-    /// An `environment` in any of its forms (language 6.12), as a map and as variables. The map is the node
-    /// itself where that says the same.
+    /// An `environment` in any of its forms (language 6.12), as a map and as variables.
     pub(crate) fn environment(&mut self, node: &Ref) -> (Ref, Vec<EnvVar>) {
+        let map = self.assigned(node);
+        let variable = |entry: &Entry| {
+            let (name, value) = (entry.key.to_string(), entry.value.value.text()?);
+            Some(EnvVar { name, value })
+        };
+        let variables = map.map().unwrap_or_default().iter().filter_map(variable);
+        let variables = variables.collect();
+        (map, variables)
+    }
+
+    /// An `environment` in any of its forms as a map of names and scalars: the node itself where it is one.
+    pub(crate) fn assigned(&mut self, node: &Ref) -> Ref {
         if !self.spend(u64::from(node.weight), node.span) {
-            return (Node::new(Value::Map(Vec::new()), node.span), Vec::new());
+            return Node::new(Value::Map(Vec::new()), node.span);
         }
         let mut entries = self.assignments(node);
         if entries.iter().any(|entry| number(&entry.value).is_some()) {
@@ -66,14 +77,9 @@ impl Compiler<'_> {
             entries.retain(|entry| seen.insert(entry.key.clone()));
             entries.reverse();
         }
-        let variable = |entry: &Entry| {
-            let (name, value) = (entry.key.to_string(), entry.value.value.text()?);
-            Some(EnvVar { name, value })
-        };
-        let variables = entries.iter().filter_map(variable).collect();
         match entries {
-            Cow::Borrowed(_) => (Rc::clone(node), variables),
-            Cow::Owned(entries) => (Node::new(Value::Map(entries), node.span), variables),
+            Cow::Borrowed(_) => Rc::clone(node),
+            Cow::Owned(entries) => Node::new(Value::Map(entries), node.span),
         }
     }
 
@@ -187,6 +193,12 @@ fn number(node: &Node) -> Option<Ref> {
         Value::Bool(b) if node.tagged => Some(Node::new(Value::Int(i64::from(b)), node.span)),
         _ => None,
     }
+}
+
+/// Whether this is a list that holds text only.
+pub(crate) fn is_list_of_text(node: &Node) -> bool {
+    let is_text = |item: &Ref| matches!(item.value, Value::Str(_));
+    node.seq().is_some_and(|items| items.iter().all(is_text))
 }
 
 /// A list of strings as a node.

@@ -1,5 +1,7 @@
 //! Filters held against the branch or tag (language 10.8).
 
+use std::borrow::Cow;
+
 use capstan_model::Span;
 use capstan_model::plan::Decision;
 
@@ -7,24 +9,25 @@ use crate::compiler::{Compiler, Scope};
 use crate::regex::looks_around;
 use crate::yaml::{Ref, Value};
 
-type Rule = Option<Vec<(String, Span)>>;
+/// The patterns of `only` or `ignore`.
+type Rule<'n> = Option<Vec<(Cow<'n, str>, Span)>>;
 
 impl Compiler<'_> {
     /// Whether a job with these filters, already substituted, takes part. `bare` is where a job
     /// without filters stands.
     pub(crate) fn filter(&mut self, filters: Option<&Ref>, bare: Span) -> Decision {
-        let branch = self.trigger.revision.branch.clone();
-        let tag = self.trigger.revision.tag.clone();
-        let decision = |runs, reason: String, clause, value, span| Decision {
+        let revision = &self.trigger.revision;
+        let (branch, tag) = (revision.branch.as_deref(), revision.tag.as_deref());
+        let decision = |runs, reason: String, clause, value: Option<&str>, span| Decision {
             runs,
             reason,
             clause,
-            value,
+            value: value.map(str::to_owned),
             span,
         };
         let Some(filters) = filters.filter(|node| self.spend(u64::from(node.weight), node.span))
         else {
-            let (runs, reason) = match (&branch, &tag) {
+            let (runs, reason) = match (branch, tag) {
                 (None, Some(_)) => (false, "no filters: runs on no tag"),
                 _ => (true, "no filters: runs on every branch"),
             };
@@ -39,7 +42,7 @@ impl Compiler<'_> {
                 runs,
                 reason,
                 Some(format!("filters: {text}")),
-                shown,
+                shown.as_deref(),
                 filters.span,
             );
         }
@@ -67,13 +70,12 @@ impl Compiler<'_> {
             self.rule(filters, "tags", "ignore"),
         );
         let has_branches = branches.0.is_some() || branches.1.is_some();
-        let (kind, name, rules) = match (&branch, &tag) {
-            (Some(branch), Some(tag)) if !has_branches && tags.1.is_some() => {
-                let _ = branch;
-                ("tag", tag.clone(), (None, tags.1))
+        let (kind, name, rules) = match (branch, tag) {
+            (Some(_), Some(tag)) if !has_branches && tags.1.is_some() => {
+                ("tag", tag, (None, tags.1))
             }
-            (None, Some(tag)) => ("tag", tag.clone(), tags),
-            (Some(branch), _) => ("branch", branch.clone(), branches),
+            (None, Some(tag)) => ("tag", tag, tags),
+            (Some(branch), _) => ("branch", branch, branches),
             (None, None) => {
                 let reason = String::from("no branch and no tag: filters are not asked");
                 return decision(true, reason, None, None, filters.span);
@@ -83,31 +85,29 @@ impl Compiler<'_> {
         let (only, ignore) = rules;
         let mut last = None;
         if let Some(only) = only {
-            let hit = only
-                .iter()
-                .find(|(pattern, _)| self.matches(pattern, &name));
-            let words: Vec<&str> = only.iter().map(|(pattern, _)| pattern.as_str()).collect();
-            let clause = format!("filters.{plural}.only: {}", words.join(", "));
+            let hit = only.iter().find(|(pattern, _)| self.matches(pattern, name));
+            let words = joined(&only);
+            let clause = format!("filters.{plural}.only: {words}");
             let span = hit.or(only.first()).map_or(filters.span, |(_, span)| *span);
             if hit.is_none() {
-                let reason = format!("{kind} \"{name}\" is not in only: {}", words.join(", "));
+                let reason = format!("{kind} \"{name}\" is not in only: {words}");
                 return decision(false, reason, Some(clause), Some(name), span);
             }
-            let reason = format!("{kind} \"{name}\" is in only: {}", words.join(", "));
+            let reason = format!("{kind} \"{name}\" is in only: {words}");
             last = Some((reason, clause, span));
         }
         if let Some(ignore) = ignore {
             let hit = ignore
                 .iter()
-                .find(|(pattern, _)| self.matches(pattern, &name));
-            let words: Vec<&str> = ignore.iter().map(|(pattern, _)| pattern.as_str()).collect();
-            let clause = format!("filters.{plural}.ignore: {}", words.join(", "));
+                .find(|(pattern, _)| self.matches(pattern, name));
+            let words = joined(&ignore);
+            let clause = format!("filters.{plural}.ignore: {words}");
             if let Some((_, span)) = hit {
-                let reason = format!("{kind} \"{name}\" is in ignore: {}", words.join(", "));
+                let reason = format!("{kind} \"{name}\" is in ignore: {words}");
                 return decision(false, reason, Some(clause), Some(name), *span);
             }
             let span = ignore.first().map_or(filters.span, |(_, span)| *span);
-            let reason = format!("{kind} \"{name}\" is not in ignore: {}", words.join(", "));
+            let reason = format!("{kind} \"{name}\" is not in ignore: {words}");
             last = last.or(Some((reason, clause, span)));
         }
         match last {
@@ -123,7 +123,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn rule(&mut self, filters: &Ref, kind: &str, word: &str) -> Rule {
+    fn rule<'n>(&mut self, filters: &'n Ref, kind: &str, word: &str) -> Rule<'n> {
         let of = filters.get(kind)?;
         match of.map() {
             Some(entries) => {
@@ -138,12 +138,16 @@ impl Compiler<'_> {
         }
         let node = of.get(word)?;
         let items = match &node.value {
-            Value::Seq(items) => items.clone(),
-            _ => vec![node.clone()],
+            Value::Seq(items) => items.as_slice(),
+            _ => std::slice::from_ref(node),
         };
-        let mut rules = Vec::new();
+        let mut rules = Vec::with_capacity(items.len());
         for item in items {
-            match item.source_text() {
+            let text = match &item.value {
+                Value::Str(text) => Some(Cow::Borrowed(text.as_str())),
+                _ => item.source_text().map(Cow::Owned),
+            };
+            match text {
                 Some(text) => {
                     self.pattern(&text, item.span);
                     rules.push((text, item.span));
@@ -173,6 +177,16 @@ impl Compiler<'_> {
             None => pattern == name,
         }
     }
+}
+
+/// The patterns with commas between them.
+fn joined(rules: &[(Cow<'_, str>, Span)]) -> String {
+    let mut out = String::new();
+    for (at, (pattern, _)) in rules.iter().enumerate() {
+        out.push_str(if at > 0 { ", " } else { "" });
+        out.push_str(pattern);
+    }
+    out
 }
 
 /// The pattern of `/pattern/`.

@@ -1,6 +1,8 @@
 //! Names made unique, requirements checked, filters carried through the graph, and the result written
 //! (language 10.9, 10.10, 16.4).
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -17,7 +19,7 @@ use crate::expand::flat::Lists;
 use crate::expand::job::Concrete;
 use crate::workflow::requires::Wanted;
 use crate::workflow::{Draft, Invocation};
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 /// Requirements of one job: index of the job, with what was wanted of it.
 pub(crate) type Edges = Vec<(usize, usize)>;
@@ -62,14 +64,20 @@ impl Compiler<'_> {
     }
 
     fn contexts_limit(&mut self, drafts: &[Draft]) {
-        let mut names = HashSet::new();
+        let mut names: HashSet<Text> = HashSet::new();
         let mut last = None;
+        // The members of a matrix have one list.
+        let mut before: Option<&Ref> = None;
         for job in drafts.iter().flat_map(|draft| &draft.jobs) {
             let Some(context) = &job.context else {
                 continue;
             };
+            if before.is_some_and(|before| Rc::ptr_eq(before, context)) {
+                continue;
+            }
+            before = Some(context);
             for name in self.context_names(context).into_iter().flatten() {
-                if names.insert(name) && names.len() == MAX_CONTEXTS + 1 {
+                if names.insert(Text::from(name)) && names.len() == MAX_CONTEXTS + 1 {
                     last = Some(context.span);
                 }
             }
@@ -115,7 +123,7 @@ impl Compiler<'_> {
                     edges.push((at, i));
                     continue;
                 }
-                let found = match names.find(draft, me, &wanted.job) {
+                let found = match names.find(me, &wanted.job) {
                     Ok(found) => found,
                     Err(count) => {
                         let message = format!(
@@ -128,8 +136,8 @@ impl Compiler<'_> {
                     }
                 };
                 if found.is_empty()
-                    && !draft.broken.contains(&wanted.job)
-                    && !draft.empty.contains(&wanted.job)
+                    && !draft.broken.contains(wanted.job.as_str())
+                    && !draft.empty.contains(wanted.job.as_str())
                 {
                     self.nobody(draft, job, wanted);
                 }
@@ -284,13 +292,9 @@ impl Compiler<'_> {
         }
         let asked = &self.trigger.selection.jobs;
         for job in &mut draft.jobs {
-            let named = asked.is_empty()
-                || asked.contains(&job.name)
-                || asked.contains(&job.base)
-                || job
-                    .alias
-                    .as_ref()
-                    .is_some_and(|alias| asked.contains(alias));
+            let names = [Some(&job.name), Some(&job.base), job.alias.as_ref()];
+            let is_one = |asked: &String| names.iter().flatten().any(|name| **name == **asked);
+            let named = asked.is_empty() || asked.iter().any(is_one);
             if !named {
                 job.decision.runs = false;
                 job.decision.reason = String::from("not among the jobs asked for");
@@ -321,22 +325,22 @@ impl Compiler<'_> {
                 let place = *places.entry(*to).or_insert(requires.len());
                 match requires.get_mut(place) {
                     Some(there) => {
-                        for status in &wanted.statuses {
+                        for status in wanted.statuses.iter() {
                             if !there.statuses.contains(status) {
                                 there.statuses.push(*status);
                             }
                         }
                     }
                     None => requires.push(Requirement {
-                        job: other.name.clone(),
-                        statuses: wanted.statuses.clone(),
+                        job: other.name.to_string(),
+                        statuses: wanted.statuses.to_vec(),
                     }),
                 }
             }
             let contexts = job.context.as_ref();
             let contexts = contexts.and_then(|node| self.context_names(node));
             jobs.push(Job {
-                name: job.name.clone(),
+                name: job.name.to_string(),
                 kind: whole.into_kind(),
                 decision: job.decision.clone(),
                 requires,
@@ -359,25 +363,29 @@ impl Compiler<'_> {
     }
 }
 
-/// The names by which jobs of a workflow can be required, each in its group or outside of all.
+/// Jobs of a workflow by name, each in its group or outside of all.
+type Table<'a> = HashMap<(Option<usize>, &'a str), Vec<usize>>;
+
+/// The names by which jobs of a workflow can be required.
 struct NamesOf<'a> {
-    asked: HashMap<(Option<usize>, &'a str), Vec<usize>>,
-    aliases: HashMap<(Option<usize>, &'a str), Vec<usize>>,
-    given: HashMap<(Option<usize>, &'a str), Vec<usize>>,
+    draft: &'a Draft,
+    asked: Table<'a>,
+    aliases: Table<'a>,
+    /// The names they have in the end; made when somebody asks.
+    given: OnceCell<Table<'a>>,
 }
 
 impl<'a> NamesOf<'a> {
     fn of(draft: &'a Draft) -> Self {
         let mut names = Self {
+            draft,
             asked: HashMap::with_capacity(draft.jobs.len()),
             aliases: HashMap::new(),
-            given: HashMap::with_capacity(draft.jobs.len()),
+            given: OnceCell::new(),
         };
         for (at, job) in draft.jobs.iter().enumerate() {
             let asked = (job.group, job.local.as_str());
             names.asked.entry(asked).or_default().push(at);
-            let given = (job.group, job.name.as_str());
-            names.given.entry(given).or_default().push(at);
             if let Some(alias) = &job.alias {
                 let alias = (job.group, alias.as_str());
                 names.aliases.entry(alias).or_default().push(at);
@@ -390,42 +398,63 @@ impl<'a> NamesOf<'a> {
         names
     }
 
+    fn given(&self) -> &Table<'a> {
+        self.given.get_or_init(|| {
+            let mut given = Table::with_capacity(self.draft.jobs.len());
+            for (at, job) in self.draft.jobs.iter().enumerate() {
+                let name = (job.group, job.name.as_str());
+                given.entry(name).or_default().push(at);
+            }
+            given
+        })
+    }
+
     /// The jobs that `me` means by a name, or how many it could mean (language 10.9.3, 10.11.9).
-    fn find(&self, draft: &Draft, me: usize, name: &str) -> Result<Vec<usize>, usize> {
-        let scope = draft.jobs.get(me).and_then(|job| job.group);
-        let of = |table: &HashMap<_, Vec<usize>>| table.get(&(scope, name)).cloned();
-        let named = of(&self.asked).unwrap_or_default();
-        let group = of(&self.aliases).unwrap_or_default();
-        let others: Vec<usize> = named.iter().copied().filter(|at| *at != me).collect();
-        let cell_of = |at: &usize| draft.jobs.get(*at).and_then(|job| job.cell_of);
+    fn find(&self, me: usize, name: &'a str) -> Result<Cow<'_, [usize]>, usize> {
+        let job = |at: usize| self.draft.jobs.get(at);
+        let scope = job(me).and_then(|job| job.group);
+        let key = (scope, name);
+        let named = self.asked.get(&key).map_or(&[][..], Vec::as_slice);
+        let group = self.aliases.get(&key).map_or(&[][..], Vec::as_slice);
+        let others: Cow<'_, [usize]> = match named.contains(&me) {
+            false => Cow::Borrowed(named),
+            true => named.iter().copied().filter(|at| *at != me).collect(),
+        };
+        let cell_of = |at: &usize| job(*at).and_then(|job| job.cell_of);
         let first = others.first().and_then(cell_of);
         let one_matrix = first.is_some() && others.iter().all(|at| cell_of(at) == first);
-        let alias = |at: &usize| draft.jobs.get(*at).and_then(|job| job.alias.as_deref());
+        let alias = |at: &usize| job(*at).and_then(|job| job.alias.as_deref());
         let apart = !group.is_empty() && others.iter().any(|at| alias(at) != Some(name));
         if apart || (others.len() > 1 && !one_matrix) {
             return Err(others.len().max(2));
         }
         Ok(if !group.is_empty() {
-            group
+            Cow::Borrowed(group)
         } else if !others.is_empty() {
             others
         } else if !named.is_empty() {
-            named
+            Cow::Borrowed(named)
         } else {
-            of(&self.given).unwrap_or_default()
+            Cow::Borrowed(self.given().get(&key).map_or(&[][..], Vec::as_slice))
         })
     }
 }
 
 /// Gives numbers to jobs that share a name and are not one job of several workflows.
 fn name_all(drafts: &mut [Draft]) {
-    let mut uses: IndexMap<String, Vec<(usize, usize)>> = IndexMap::new();
+    let mut taken = HashSet::new();
+    let mut all = drafts.iter().flat_map(|draft| &draft.jobs);
+    if all.all(|job| taken.insert(job.base.clone())) {
+        return;
+    }
+    taken.clear();
+    let mut uses: IndexMap<Text, Vec<(usize, usize)>> = IndexMap::new();
     for (w, draft) in drafts.iter().enumerate() {
         for (j, job) in draft.jobs.iter().enumerate() {
             uses.entry(job.base.clone()).or_default().push((w, j));
         }
     }
-    let mut taken: HashSet<String> = uses.keys().cloned().collect();
+    taken.extend(uses.keys().cloned());
     for (base, places) in &uses {
         let mut per_workflow: HashMap<usize, usize> = HashMap::new();
         let mut first: Option<&Value> = None;
@@ -448,7 +477,7 @@ fn name_all(drafts: &mut [Draft]) {
         for (w, j) in places {
             let name = loop {
                 number += 1;
-                let name = format!("{base}-{number}");
+                let name = Text::from(format!("{base}-{number}"));
                 if taken.insert(name.clone()) {
                     break name;
                 }
@@ -468,7 +497,7 @@ pub(crate) fn processed(linked: &[Linked]) -> Value {
         end: 0,
     };
     let version = || entry("version", Node::new(Value::Int(2), nowhere));
-    let mut jobs: IndexMap<&str, &Ref> = IndexMap::new();
+    let mut jobs: IndexMap<&Text, &Ref> = IndexMap::new();
     let mut workflows: Vec<Entry> = vec![version()];
     for Linked { draft, edges } in linked {
         // Matrices without members can leave a workflow without jobs.
@@ -481,11 +510,11 @@ pub(crate) fn processed(linked: &[Linked]) -> Value {
             }
         }
         let node = Node::new(workflow_value(draft, edges, nowhere), nowhere);
-        workflows.push(entry(&draft.name, node));
+        workflows.push(entry(draft.name.as_str(), node));
     }
     let map = |entries| Node::new(Value::Map(entries), nowhere);
     let jobs = jobs.into_iter();
-    let jobs = jobs.map(|(name, job)| entry(name, Rc::clone(job)));
+    let jobs = jobs.map(|(name, job)| entry(name.clone(), Rc::clone(job)));
     Value::Map(vec![
         version(),
         entry("jobs", map(jobs.collect())),
@@ -494,13 +523,13 @@ pub(crate) fn processed(linked: &[Linked]) -> Value {
 }
 
 fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
-    let text = |text: &str| Node::new(Value::Str(text.into()), nowhere);
+    let text = |text: Text| Node::new(Value::Str(text), nowhere);
     let mut items: Vec<Ref> = Vec::new();
     for (job, edges) in draft.jobs.iter().zip(edges) {
         let mut fields: Vec<Entry> = Vec::new();
         // A job defined as an approval has no entry of its own, so its type stands here too.
         if matches!(job.concrete.kind, JobKind::Approval) {
-            fields.push(entry("type", text("approval")));
+            fields.push(entry("type", text("approval".into())));
         }
         let mut required: Vec<Ref> = Vec::new();
         let mut seen = HashSet::new();
@@ -510,9 +539,9 @@ fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
                 continue;
             };
             let node = match &wanted.written {
-                None => text(&other.name),
+                None => text(other.name.clone()),
                 Some(statuses) => {
-                    let inner = vec![entry(&other.name, Rc::clone(statuses))];
+                    let inner = vec![entry(other.name.clone(), Rc::clone(statuses))];
                     Node::new(Value::Map(inner), nowhere)
                 }
             };
@@ -532,10 +561,10 @@ fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
             fields.extend(node.as_ref().map(|node| entry(key, Rc::clone(node))));
         }
         items.push(if fields.is_empty() {
-            text(&job.name)
+            text(job.name.clone())
         } else {
             let inner = Node::new(Value::Map(fields), nowhere);
-            Node::new(Value::Map(vec![entry(&job.name, inner)]), nowhere)
+            Node::new(Value::Map(vec![entry(job.name.clone(), inner)]), nowhere)
         });
     }
     let mut fields = vec![entry("jobs", Node::new(Value::Seq(items), nowhere))];

@@ -60,7 +60,10 @@ pub enum Compiled {
 
 /// Compiles the first file of `sources` for `trigger`. The same input gives the same output.
 pub fn compile(sources: &Sources, trigger: &Trigger) -> Compiled {
-    told(sources, lower::lower(sources, trigger, lower::Wanted::Plan))
+    told(
+        sources,
+        lower::lower(sources, trigger, compiler::Wanted::Plan),
+    )
 }
 
 /// Finds what [`compile`] would find, and makes no plan: what it would ask for, or what is to be said.
@@ -70,7 +73,7 @@ pub fn compile(sources: &Sources, trigger: &Trigger) -> Compiled {
 pub fn check(sources: &Sources, trigger: &Trigger) -> Result<Vec<Diagnostic>, Vec<String>> {
     match told(
         sources,
-        lower::lower(sources, trigger, lower::Wanted::Findings),
+        lower::lower(sources, trigger, compiler::Wanted::Findings),
     ) {
         Compiled::Missing(orbs) => Err(orbs),
         Compiled::Done { diagnostics, .. } => Ok(diagnostics),

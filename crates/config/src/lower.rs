@@ -5,7 +5,7 @@ use capstan_model::trigger::TriggerKind;
 use capstan_model::{FileId, Plan, Span, Trigger};
 
 use crate::ast::{Kind, Parameters, suggest};
-use crate::compiler::Compiler;
+use crate::compiler::{Compiler, Wanted};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::Linked;
 use crate::processed;
@@ -48,30 +48,21 @@ pub(crate) enum Lowered {
     Missing(Vec<String>),
 }
 
-/// What a compilation is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// Findings only.
-    Findings,
-    /// A plan, with the processed config.
-    Plan,
-}
-
 /// Compiles the first of the sources.
 pub(crate) fn lower(sources: &Sources, trigger: &Trigger, wanted: Wanted) -> Lowered {
-    let mut compiler = Compiler::new(sources, trigger);
+    let mut compiler = Compiler::new(sources, trigger, wanted);
     let text = sources.get(FileId(0)).map_or("", |file| file.text.as_str());
     let root = match compiler.read(text) {
         Ok(root) => root,
         Err(found) => return Lowered::Done(None, found),
     };
-    let plan = compiler.config(&root, text, wanted);
+    let plan = compiler.config(&root, text);
     compiler.end(plan)
 }
 
 /// Checks the first of the sources as an orb.
 pub(crate) fn lower_orb(sources: &Sources, trigger: &Trigger) -> Lowered {
-    let mut compiler = Compiler::new(sources, trigger);
+    let mut compiler = Compiler::new(sources, trigger, Wanted::Plan);
     let text = sources.get(FileId(0)).map_or("", |file| file.text.as_str());
     let root = match compiler.read(text) {
         Ok(root) => root,
@@ -122,7 +113,7 @@ impl Compiler<'_> {
         Lowered::Done(plan, found)
     }
 
-    fn config(&mut self, root: &Ref, text: &str, wanted: Wanted) -> Option<Plan> {
+    fn config(&mut self, root: &Ref, text: &str) -> Option<Plan> {
         self.version(root)?;
         for entry in root.map().unwrap_or_default() {
             let key = entry.key.as_str();
@@ -172,7 +163,7 @@ impl Compiler<'_> {
             end: root.span.start,
             ..root.span
         };
-        if wanted == Wanted::Findings {
+        if self.wanted == Wanted::Findings {
             return Some(Plan::default());
         }
         let processed = crate::graph::processed(&workflows);

@@ -130,14 +130,19 @@ impl Compiler<'_> {
     }
 }
 
-/// `-v1-v2`: values as text in the alphabetical order of their parameters.
-pub(crate) fn suffix(cell: &Cell) -> String {
+/// `name-v1-v2`: the values as text in the alphabetical order of their parameters.
+pub(crate) fn named(name: &str, cell: &Cell) -> String {
     let mut sorted: Vec<(&Text, &Ref)> = cell.iter().collect();
-    sorted.sort_by(|a, b| a.0.cmp(b.0));
-    sorted
-        .iter()
-        .map(|(_, value)| format!("-{}", cell_text(value)))
-        .collect()
+    sorted.sort_by_key(|(parameter, _)| *parameter);
+    let mut out = String::from(name);
+    for (_, value) in sorted {
+        out.push('-');
+        match &value.value {
+            Value::Str(text) => out.push_str(text),
+            _ => out.push_str(&cell_text(value)),
+        }
+    }
+    out
 }
 
 /// A value of a cell as text.

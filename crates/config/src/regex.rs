@@ -22,7 +22,9 @@ const ANSWERS: (usize, usize) = (10_000, 512);
 #[derive(Default)]
 pub(crate) struct Patterns {
     compiled: HashMap<String, Rc<Result<Regex, String>>>,
-    answers: HashMap<(String, String), Result<bool, String>>,
+    /// By pattern and text.
+    answers: HashMap<String, HashMap<String, Result<bool, String>>>,
+    answered: usize,
     hopeless: usize,
 }
 
@@ -41,13 +43,15 @@ impl Patterns {
         if pattern.len() + text.len() > ANSWERS.1 {
             return self.ask(pattern, text);
         }
-        let key = (pattern.to_owned(), text.to_owned());
-        if let Some(answer) = self.answers.get(&key) {
+        let answers = self.answers.get(pattern);
+        if let Some(answer) = answers.and_then(|answers| answers.get(text)) {
             return answer.clone();
         }
         let answer = self.ask(pattern, text);
-        if self.answers.len() < ANSWERS.0 {
-            self.answers.insert(key, answer.clone());
+        if self.answered < ANSWERS.0 {
+            self.answered += 1;
+            let answers = self.answers.entry(pattern.to_owned()).or_default();
+            answers.insert(text.to_owned(), answer.clone());
         }
         answer
     }

@@ -1,6 +1,7 @@
 //! `<< … >>` in a text (language 4): lexed into parts, then joined, or given back with its type.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use crate::expr::{self, Fault, Names};
 use crate::yaml::Value;
@@ -140,8 +141,20 @@ fn value(content: &str, names: &mut impl Names) -> Result<Value, Fault> {
     })
 }
 
+/// A text of one tag and nothing else.
+fn whole(text: &str) -> Option<&str> {
+    let after = text.strip_prefix("<<")?;
+    let content = after.strip_suffix(">>")?;
+    let plain = !content.contains(['<', '>', '"', '\\']) && content.len() <= MAX_TAG;
+    let content = content.trim();
+    (plain && !content.is_empty() && !content.starts_with(['#', '^', '/'])).then_some(content)
+}
+
 /// The value of a text with tags. One whole tag keeps its type, which the second value says.
 pub(crate) fn render(text: &str, names: &mut impl Names) -> Result<(Value, bool), Fault> {
+    if let Some(content) = whole(text) {
+        return Ok((value(content, names)?, true));
+    }
     let parts = lex(text)?;
     if let [Part::Tag(content)] = parts.as_slice() {
         return Ok((value(content, names)?, true));
@@ -162,6 +175,10 @@ pub(crate) fn render(text: &str, names: &mut impl Names) -> Result<(Value, bool)
             Part::Text(text) if kept => out.push_str(&text),
             Part::Tag(content) if kept => match value(content, names)? {
                 Value::Str(text) => out.push_str(&text),
+                Value::Int(n) => {
+                    // Writing to a string cannot fail.
+                    let _ = write!(out, "{n}");
+                }
                 Value::Bad => return Ok((Value::Bad, false)),
                 value => match value.text() {
                     Some(text) => out.push_str(&text),

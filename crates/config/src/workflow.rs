@@ -12,7 +12,7 @@ use crate::expand::job::Concrete;
 use crate::graph::Linked;
 use crate::logic;
 use crate::space::SpaceId;
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 mod group;
 pub(crate) mod invocation;
@@ -24,12 +24,12 @@ use requires::Wanted;
 /// A job of a workflow before names are final.
 pub(crate) struct Invocation {
     /// The name it asks for.
-    pub(crate) base: String,
+    pub(crate) base: Text,
     /// The name it has in the end.
-    pub(crate) name: String,
+    pub(crate) name: Text,
     /// The name by which the jobs around it require it; differs from `base` inside of a named group.
-    pub(crate) local: String,
-    pub(crate) alias: Option<String>,
+    pub(crate) local: Text,
+    pub(crate) alias: Option<Text>,
     /// The matrix it is a member of, if there are several.
     pub(crate) cell_of: Option<usize>,
     /// The group it is a part of.
@@ -316,7 +316,7 @@ impl Compiler<'_> {
         let runs = holds == (clause.key == "when");
         let shown = value.text().unwrap_or_else(|| value.brief());
         let word = if holds { "true" } else { "false" };
-        let file = self.origins.files.get(node.span.file.0 as usize);
+        let file = self.sources.get(node.span.file);
         let text = file.and_then(|f| f.text.get(node.span.start as usize..node.span.end as usize));
         let text = text
             .unwrap_or("")

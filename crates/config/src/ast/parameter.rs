@@ -421,10 +421,10 @@ impl Compiler<'_> {
             self.report(diagnostic);
         }
         Scope {
-            parameters: Some(Rc::new(Bound {
+            parameters: Some(Bound {
                 declared: Rc::clone(parameters),
                 values,
-            })),
+            }),
             ..Scope::of(definition.space)
         }
     }

@@ -16,10 +16,11 @@ const LONGEST_NAME: usize = 256;
 
 pub(crate) fn check(compiler: &mut Compiler<'_>, root: &Ref) {
     let tables = Tables::of(root, compiler.v2);
+    let declared = root.get("orbs").and_then(|n| n.map()).unwrap_or_default();
     let mut walk = Walk {
         tables: &tables,
-        elements: HashSet::new(),
-        orbs: HashSet::new(),
+        elements: vec![false; tables.entries.len()],
+        orbs: (!declared.is_empty()).then(HashSet::new),
         seen: HashSet::new(),
     };
     match root.get("workflows").and_then(|node| node.map()) {
@@ -30,11 +31,11 @@ pub(crate) fn check(compiler: &mut Compiler<'_>, root: &Ref) {
         }
         _ => walk.word("build"),
     }
-    let (reached, orbs) = (walk.elements, walk.orbs);
+    let (reached, orbs) = (walk.elements, walk.orbs.unwrap_or_default());
     // Made only where something is unused, which is rare.
     let mentions = LazyCell::new(|| Mentions::of(&tables));
     for (index, (section, entry)) in tables.entries.iter().enumerate() {
-        if reached.contains(&index) {
+        if reached.get(index) == Some(&true) {
             unused_parameters(compiler, entry);
             continue;
         }
@@ -49,7 +50,7 @@ pub(crate) fn check(compiler: &mut Compiler<'_>, root: &Ref) {
     if compiler.v2 {
         return;
     }
-    for entry in root.get("orbs").and_then(|n| n.map()).unwrap_or_default() {
+    for entry in declared {
         if !orbs.contains(entry.key.as_str()) {
             tell(
                 compiler,
@@ -137,11 +138,11 @@ fn first_look(node: &Ref, seen: &mut HashSet<*const ()>) -> bool {
 }
 
 /// Collects the names that follow `prefix` anywhere below: in tags, and if `bare` without them.
-fn parameter_names(
-    node: &Ref,
+fn parameter_names<'a>(
+    node: &'a Ref,
     prefix: &str,
     bare: bool,
-    out: &mut HashSet<String>,
+    out: &mut HashSet<&'a str>,
     seen: &mut HashSet<*const ()>,
 ) {
     if !node.tags && !bare {
@@ -164,11 +165,14 @@ fn parameter_names(
     }
 }
 
-fn names_in(text: &str, prefix: &str, out: &mut HashSet<String>) {
+fn names_in<'a>(text: &'a str, prefix: &str, out: &mut HashSet<&'a str>) {
+    if text.len() <= prefix.len() {
+        return;
+    }
     for (at, _) in text.match_indices(prefix) {
         let rest = text.get(at + prefix.len()..).unwrap_or("");
-        let name: String = rest.chars().take_while(|c| in_name(*c)).collect();
-        out.insert(name);
+        let end = rest.find(|c| !in_name(c)).unwrap_or(rest.len());
+        out.extend(rest.get(..end));
     }
 }
 
@@ -177,6 +181,38 @@ struct Tables<'a> {
     entries: Vec<(&'static str, &'a Entry)>,
     /// Indexes of the definitions of a name, of whatever kind.
     by_name: HashMap<&'a str, Vec<usize>>,
+    shapes: Shapes,
+}
+
+/// The lengths and the first bytes that names have, which tells most words of a config from them.
+struct Shapes {
+    lengths: [bool; LONGEST_NAME + 1],
+    starts: [bool; 256],
+}
+
+impl Shapes {
+    fn none() -> Self {
+        Self {
+            lengths: [false; LONGEST_NAME + 1],
+            starts: [false; 256],
+        }
+    }
+
+    fn add(&mut self, name: &str) {
+        if let Some(length) = self.lengths.get_mut(name.len()) {
+            *length = true;
+        }
+        let start = name.bytes().next().unwrap_or(0);
+        if let Some(start) = self.starts.get_mut(usize::from(start)) {
+            *start = true;
+        }
+    }
+
+    fn fit(&self, word: &str) -> bool {
+        let start = word.bytes().next().unwrap_or(0);
+        self.lengths.get(word.len()) == Some(&true)
+            && self.starts.get(usize::from(start)) == Some(&true)
+    }
 }
 
 impl<'a> Tables<'a> {
@@ -184,12 +220,14 @@ impl<'a> Tables<'a> {
         let mut tables = Self {
             entries: Vec::new(),
             by_name: HashMap::new(),
+            shapes: Shapes::none(),
         };
         for section in SECTIONS
             .into_iter()
             .take(if v2 { 1 } else { SECTIONS.len() })
         {
             for entry in root.get(section).and_then(|n| n.map()).unwrap_or_default() {
+                tables.shapes.add(&entry.key);
                 let same = tables.by_name.entry(entry.key.as_str()).or_default();
                 same.push(tables.entries.len());
                 tables.entries.push((section, entry));
@@ -202,13 +240,15 @@ impl<'a> Tables<'a> {
 /// Follows every word that names an element; a word may name several of different kinds.
 struct Walk<'t, 'a> {
     tables: &'t Tables<'a>,
-    elements: HashSet<usize>,
-    orbs: HashSet<String>,
+    /// Whether each definition was reached.
+    elements: Vec<bool>,
+    /// What stands before a slash, in a config with orbs.
+    orbs: Option<HashSet<&'a str>>,
     seen: HashSet<*const ()>,
 }
 
-impl Walk<'_, '_> {
-    fn node(&mut self, node: &Ref) {
+impl<'a> Walk<'_, 'a> {
+    fn node(&mut self, node: &'a Ref) {
         match node.open() {
             Value::Str(text) => self.word(text),
             Value::Seq(items) if first_look(node, &mut self.seen) => {
@@ -221,28 +261,37 @@ impl Walk<'_, '_> {
                 }
             }
             Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
-                if let Some(text) = node.source_text() {
-                    self.word(&text);
+                // A name may look like a number, and no orb does.
+                match node.plain.as_deref() {
+                    Some(text) => self.reach(text),
+                    None => self.reach(&node.source_text().unwrap_or_default()),
                 }
             }
             _ => {}
         }
     }
 
-    fn word(&mut self, text: &str) {
+    fn word(&mut self, text: &'a str) {
         if text.len() > LONGEST_NAME {
             return;
         }
-        if let Some((orb, _)) = text.split_once('/')
-            && !self.orbs.contains(orb)
-        {
-            self.orbs.insert(orb.to_owned());
+        if let Some(orbs) = &mut self.orbs {
+            orbs.extend(text.split_once('/').map(|(orb, _)| orb));
         }
-        let indexes = self.tables.by_name.get(text).map(Vec::as_slice);
+        self.reach(text);
+    }
+
+    /// Follows the elements of a name.
+    fn reach(&mut self, name: &str) {
+        if !self.tables.shapes.fit(name) {
+            return;
+        }
+        let tables = self.tables;
+        let indexes = tables.by_name.get(name).map(Vec::as_slice);
         for index in indexes.unwrap_or_default() {
-            if self.elements.insert(*index)
-                && let Some((_, entry)) = self.tables.entries.get(*index)
-            {
+            let first = self.elements.get_mut(*index).filter(|reached| !**reached);
+            if let (Some(reached), Some((_, entry))) = (first, tables.entries.get(*index)) {
+                *reached = true;
                 self.node(&entry.value);
             }
         }

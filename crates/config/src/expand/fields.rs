@@ -7,7 +7,7 @@ use capstan_model::Span;
 use capstan_model::plan::{CheckoutMethod, RunStep, Step, StepKind, When};
 
 use super::steps::{Expanded, Written};
-use super::{entry, list};
+use super::{entry, is_list_of_text, list};
 use crate::ast::suggest;
 use crate::compiler::Compiler;
 use crate::yaml::{Entry, Node, Ref, Value};
@@ -424,12 +424,6 @@ impl Compiler<'_> {
 
 fn display_name(fields: &Fields<'_>) -> Option<String> {
     fields.get("name")?.source_text()
-}
-
-/// Whether this is a list that holds text only.
-fn is_list_of_text(node: &Node) -> bool {
-    let is_text = |item: &Ref| matches!(item.value, Value::Str(_));
-    node.seq().is_some_and(|items| items.iter().all(is_text))
 }
 
 /// `1.5m` in milliseconds.

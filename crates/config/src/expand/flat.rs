@@ -20,7 +20,7 @@ use capstan_model::{OriginId, Span};
 use super::steps::Expanded;
 use crate::ast::Definition;
 use crate::budget::Cost;
-use crate::compiler::{Compiler, Scope};
+use crate::compiler::{Compiler, Scope, Wanted};
 use crate::space::SpaceId;
 use crate::yaml::{Node, Ref, Value};
 
@@ -189,6 +189,9 @@ impl Compiler<'_> {
 
     /// A further use of a list, which is paid for: its origins stand below what calls it now.
     fn again(&mut self, list: Rc<Flat>) -> Part {
+        if self.wanted == Wanted::Findings {
+            return Part { list, shift: 0 };
+        }
         let first = self.origins.table.len();
         let by = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let shift = by(first.saturating_sub(list.origins.start));

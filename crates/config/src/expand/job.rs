@@ -14,11 +14,14 @@ use crate::compiler::{Compiler, Scope};
 use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Text, Value};
 
+/// The steps before a job's own, those, and the steps behind them.
+type Parts = [Option<Part>; 3];
+
 /// What an invocation came to.
 pub(crate) struct Concrete {
     /// What it does, still without its steps.
     pub(crate) kind: JobKind,
-    pub(crate) steps: Vec<Part>,
+    steps: Parts,
     /// Its entry under `jobs`; none for approvals.
     pub(crate) processed: Option<Ref>,
 }
@@ -28,7 +31,7 @@ impl Concrete {
     pub(crate) fn bare(kind: JobKind, processed: Option<Ref>) -> Self {
         Self {
             kind,
-            steps: Vec::new(),
+            steps: Parts::default(),
             processed,
         }
     }
@@ -39,7 +42,7 @@ impl Concrete {
             mut kind, steps, ..
         } = self;
         if let JobKind::Build(job) = &mut kind {
-            for part in steps {
+            for part in steps.into_iter().flatten() {
                 part.onto(&mut job.steps);
             }
         }
@@ -165,8 +168,8 @@ impl Compiler<'_> {
         for entry in own {
             match fields.iter_mut().find(|e| e.key == entry.key) {
                 Some(there) if entry.key == "environment" => {
-                    let (below, _) = self.environment(&there.value);
-                    let (over, _) = self.environment(&entry.value);
+                    let below = self.assigned(&there.value);
+                    let over = self.assigned(&entry.value);
                     let all = [below.map(), over.map()].into_iter().flatten().flatten();
                     let merged: IndexMap<&Text, &Entry> = all.map(|e| (&e.key, e)).collect();
                     let merged = merged.into_values().cloned().collect();
@@ -181,8 +184,8 @@ impl Compiler<'_> {
             self.own_steps(definition, scope),
             self.around("post-steps", around.after.as_ref()),
         ];
-        let parts: Vec<Part> = parts.into_iter().flatten().collect();
-        if parts.iter().map(|part| part.list.count).sum::<usize>() > MAX_STEPS_OF_A_JOB {
+        let counts = parts.iter().flatten().map(|part| part.list.count);
+        if counts.sum::<usize>() > MAX_STEPS_OF_A_JOB {
             let message = format!("a job has at most {MAX_STEPS_OF_A_JOB} steps");
             self.error("E_LIMIT", message, definition.span);
             return None;
@@ -205,7 +208,7 @@ impl Compiler<'_> {
         &mut self,
         definition: &Definition,
         fields: Vec<Entry>,
-        parts: Vec<Part>,
+        parts: Parts,
     ) -> Option<Concrete> {
         let mut job = BuildJob {
             executor: Executor::Machine {
@@ -296,7 +299,7 @@ impl Compiler<'_> {
             self.schema(message, definition.span);
             return None;
         }
-        let noted = parts.iter().flat_map(|part| &part.list.noted);
+        let noted = parts.iter().flatten().flat_map(|part| &part.list.noted);
         let places = |name| noted.clone().filter(move |e| e.0 == name).map(|e| e.1);
         let mut remotes = places("setup_remote_docker");
         if let Some(first) = remotes.next() {
@@ -364,11 +367,12 @@ impl Compiler<'_> {
 }
 
 /// All steps as processed output has them.
-fn listed(parts: &[Part], span: Span) -> Ref {
+fn listed(parts: &Parts, span: Span) -> Ref {
     match parts {
-        [part] => Rc::clone(&part.list.processed),
+        [None, Some(part), None] => Rc::clone(&part.list.processed),
         parts => {
-            let lists = parts.iter().filter_map(|part| part.list.processed.seq());
+            let lists = parts.iter().flatten();
+            let lists = lists.filter_map(|part| part.list.processed.seq());
             Node::new(Value::Seq(lists.flatten().cloned().collect()), span)
         }
     }

@@ -11,7 +11,7 @@ use crate::ast::suggest;
 use crate::compiler::{Compiler, Scope};
 use crate::expand::job::Concrete;
 use crate::workflow::requires::Wanted;
-use crate::yaml::{Entry, Node, Ref, Value};
+use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 const KEYS: &[&str] = &["requires", "filters", "name", "serial-group"];
 
@@ -97,8 +97,8 @@ impl Compiler<'_> {
                 for job in draft.jobs.iter_mut().skip(first) {
                     job.group = Some(id);
                     if let Some(prefix) = &prefix {
-                        job.base = format!("{prefix}{}", job.base);
-                        job.name.clone_from(&job.base);
+                        job.base = Text::from(format!("{prefix}{}", job.base));
+                        job.name = job.base.clone();
                     }
                 }
             }
@@ -145,6 +145,7 @@ impl Compiler<'_> {
 
     /// A job that does nothing but hold a place of the graph. To the workflow it is one of its jobs.
     fn part(&mut self, name: String, span: Span) -> Invocation {
+        let name = Text::from(name);
         let kind = Node::new(Value::Str("no-op".into()), span);
         let processed = Value::Map(vec![crate::expand::entry("type", kind)]);
         let processed = Node::new(processed, span);
@@ -190,8 +191,8 @@ fn leaves(draft: &Draft, members: std::ops::Range<usize>, id: usize) -> Vec<usiz
             !required.contains(job.local.as_str())
                 && job
                     .alias
-                    .as_deref()
-                    .is_none_or(|alias| !required.contains(alias))
+                    .as_ref()
+                    .is_none_or(|alias| !required.contains(alias.as_str()))
         })
     };
     of_group.iter().copied().filter(is_leaf).collect()

@@ -13,8 +13,9 @@ use super::{Draft, Invocation};
 use crate::ast::{Kind, suggest};
 use crate::budget::MAX_JOBS;
 use crate::compiler::{Compiler, Scope};
+use crate::expand::is_list_of_text;
 use crate::expand::job::{Around, Concrete};
-use crate::matrix::{Cell, cell_text, suffix};
+use crate::matrix::{Cell, cell_text, named};
 use crate::space::{Import, SpaceId};
 use crate::yaml::{Entry, Node, Ref, Text, Value};
 
@@ -140,10 +141,10 @@ impl Compiler<'_> {
             .get("alias")
             .and_then(|n| n.str())
             .or(literal)
-            .unwrap_or(name)
-            .to_owned();
+            .unwrap_or(name);
+        let alias = Text::from(alias);
         if cells.is_empty() {
-            draft.empty.insert(alias.clone());
+            draft.empty.insert(alias.to_string());
         }
         for entry in body.map().unwrap_or_default() {
             let in_matrix = matrix.get("parameters").and_then(|p| p.entry(&entry.key));
@@ -198,13 +199,8 @@ impl Compiler<'_> {
         body: &Ref,
         cell: Option<Cell>,
     ) -> Option<Invocation> {
-        let default = match &cell {
-            Some(cell) => format!("{name}{}", suffix(cell)),
-            None => name.to_owned(),
-        };
-        let cell = cell.map(Rc::new);
         let scope = Scope {
-            matrix: cell.clone(),
+            matrix: cell,
             ..Scope::default()
         };
         let v2 = self.v2;
@@ -218,7 +214,10 @@ impl Compiler<'_> {
         let (serial_group, before, after) =
             (own("serial-group"), own("pre-steps"), own("post-steps"));
         let base = match &given {
-            None => default,
+            None => Text::from(match &scope.matrix {
+                Some(cell) => named(name, cell),
+                None => name.to_owned(),
+            }),
             Some(given) => self.job_name(given)?,
         };
         let approval = match &kind {
@@ -245,7 +244,7 @@ impl Compiler<'_> {
             None => Vec::new(),
             Some(node) => self.requires(node)?,
         };
-        if let Some(context) = &context {
+        if let Some(context) = context.as_ref().filter(|node| !is_list_of_text(node)) {
             self.context_names(context)?;
         }
         let decision = self.filter(filters.as_ref(), span);
@@ -269,8 +268,13 @@ impl Compiler<'_> {
         })
     }
 
-    fn job_name(&mut self, given: &Ref) -> Option<String> {
-        match given.source_text().filter(|_| !given.is_null()) {
+    fn job_name(&mut self, given: &Ref) -> Option<Text> {
+        let text = match &given.value {
+            Value::Str(name) => Some(name.clone()),
+            Value::Null => None,
+            _ => given.source_text().map(Text::from),
+        };
+        match text {
             Some(name) if !name.is_empty() => Some(name),
             _ => {
                 if !given.is_bad() {
@@ -404,6 +408,9 @@ impl Compiler<'_> {
 /// The same job wanted twice with the same statuses is wanted once; with different ones, with any of
 /// them (language 10.9.5).
 fn distinct(all: Vec<Wanted>) -> Vec<Wanted> {
+    if all.len() < 2 {
+        return all;
+    }
     let mut seen = HashSet::new();
     all.into_iter()
         .filter(|wanted| seen.insert((wanted.at, wanted.job.clone(), wanted.statuses.clone())))

@@ -1,5 +1,6 @@
 //! `requires` as written (language 10.9.1).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use capstan_model::Span;
@@ -7,33 +8,43 @@ use capstan_model::plan::RequiredStatus;
 
 use crate::ast::suggest;
 use crate::compiler::Compiler;
-use crate::yaml::Ref;
-use crate::yaml::Value;
+use crate::yaml::{Ref, Text, Value};
 
 /// A requirement as written.
 #[derive(Clone)]
 pub(crate) struct Wanted {
-    pub(crate) job: String,
+    pub(crate) job: Text,
     /// The job itself, where no name is needed: between the parts of a group.
     pub(crate) at: Option<usize>,
-    pub(crate) statuses: Vec<RequiredStatus>,
+    pub(crate) statuses: Cow<'static, [RequiredStatus]>,
     /// The statuses as written, if any.
     pub(crate) written: Option<Ref>,
     pub(crate) span: Span,
 }
 
 impl Wanted {
+    /// A requirement that a job ends well.
+    fn well(job: Text, span: Span) -> Self {
+        Self {
+            job,
+            at: None,
+            statuses: Cow::Borrowed(&[RequiredStatus::Success]),
+            written: None,
+            span,
+        }
+    }
+
     /// A requirement that a group makes of one of its own jobs, by its place in the workflow.
     pub(crate) fn of(
         at: usize,
-        statuses: &[RequiredStatus],
+        statuses: &'static [RequiredStatus],
         written: Option<Ref>,
         span: Span,
     ) -> Self {
         Self {
-            job: String::new(),
+            job: Text::from(""),
             at: Some(at),
-            statuses: statuses.to_vec(),
+            statuses: Cow::Borrowed(statuses),
             written,
             span,
         }
@@ -59,9 +70,9 @@ impl Compiler<'_> {
             let wanted = match &item.value {
                 Value::Map(entries) => match entries.as_slice() {
                     [entry] => Wanted {
-                        job: entry.key.to_string(),
+                        job: entry.key.clone(),
                         at: None,
-                        statuses: self.statuses(&entry.value)?,
+                        statuses: Cow::Owned(self.statuses(&entry.value)?),
                         written: Some(Rc::clone(&entry.value)),
                         span: entry.key_span,
                     },
@@ -73,14 +84,9 @@ impl Compiler<'_> {
                         return None;
                     }
                 },
+                Value::Str(job) => Wanted::well(job.clone(), item.span),
                 _ => match item.source_text().filter(|_| !item.is_null()) {
-                    Some(job) => Wanted {
-                        job,
-                        at: None,
-                        statuses: vec![RequiredStatus::Success],
-                        written: None,
-                        span: item.span,
-                    },
+                    Some(job) => Wanted::well(Text::from(job), item.span),
                     None if item.is_bad() => return None,
                     None => {
                         self.schema(
