@@ -14,21 +14,34 @@ pub(crate) fn is_special(c: char) -> bool {
 /// Appends a text in double quotes.
 pub(crate) fn quoted(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
+    let mut rest = text;
+    while let Some((at, c)) = escaped(rest) {
+        out.push_str(rest.get(..at).unwrap_or(""));
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
-            c if is_special(c) => {
+            c => {
                 // Writing to a string cannot fail.
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
-            c => out.push(c),
         }
+        rest = rest.get(at + c.len_utf8()..).unwrap_or("");
     }
+    out.push_str(rest);
     out.push('"');
+}
+
+/// The first character that cannot stand between quotes as it is, with its place.
+fn escaped(text: &str) -> Option<(usize, char)> {
+    let usual = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
+    let start = text.bytes().position(|b| !usual(b))?;
+    let rest = text.get(start..)?;
+    let wants = |c: char| c == '"' || c == '\\' || is_special(c);
+    let (at, c) = rest.char_indices().find(|(_, c)| wants(*c))?;
+    Some((start + at, c))
 }
 
 #[cfg(test)]

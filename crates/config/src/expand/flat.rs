@@ -26,7 +26,7 @@ use crate::yaml::{Node, Ref, Value};
 
 /// A list of steps as it came out.
 pub(crate) struct Flat {
-    /// As they run.
+    /// As they run, if a plan is wanted.
     steps: Vec<Step>,
     /// As processed output has them: a list.
     pub(crate) processed: Ref,
@@ -158,7 +158,10 @@ impl Compiler<'_> {
         let mut expanded = Vec::new();
         work(self, &mut expanded);
         let count = expanded.len();
-        let mut steps = Vec::with_capacity(count);
+        let mut steps = match self.wanted {
+            Wanted::Plan => Vec::with_capacity(count),
+            Wanted::Findings => Vec::new(),
+        };
         let mut processed = Vec::with_capacity(count);
         let mut noted = Vec::new();
         for step in expanded {
@@ -166,7 +169,9 @@ impl Compiler<'_> {
                 noted.push((step.built_in, step.span));
             }
             processed.extend(step.processed);
-            steps.extend(step.step);
+            if self.wanted == Wanted::Plan {
+                steps.extend(step.step);
+            }
         }
         let nowhere = Span {
             file: capstan_model::FileId(0),

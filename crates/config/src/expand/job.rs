@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use super::flat::Part;
 use crate::ast::{Definition, JOB_KEYS, PLACES};
 use crate::budget::MAX_STEPS_OF_A_JOB;
-use crate::compiler::{Compiler, Scope};
+use crate::compiler::{Compiler, Scope, Wanted};
 use crate::space::SpaceId;
 use crate::yaml::{Entry, Node, Ref, Text, Value};
 
@@ -322,10 +322,15 @@ impl Compiler<'_> {
         job.origins = fields
             .map(|(field, origin)| FieldOrigin { field, origin })
             .collect();
-        Some(Concrete {
-            kind: JobKind::Build(Box::new(job)),
-            steps: parts,
-            processed: Some(Node::new(Value::Map(processed), definition.span)),
+        let processed = Node::new(Value::Map(processed), definition.span);
+        Some(match self.wanted {
+            // What it is to be named may still depend on how it reads.
+            Wanted::Findings => Concrete::bare(JobKind::NoOp, Some(processed)),
+            Wanted::Plan => Concrete {
+                kind: JobKind::Build(Box::new(job)),
+                steps: parts,
+                processed: Some(processed),
+            },
         })
     }
 
