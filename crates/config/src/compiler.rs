@@ -345,7 +345,7 @@ impl<'a> Compiler<'a> {
             return Node::new(Value::Bad, node.span);
         }
         match &node.value {
-            Value::Str(text) if text.contains("<<") => self.text(text, node.span, scope),
+            Value::Str(text) => self.text(text, node.span, scope),
             Value::Seq(items) => {
                 // Nothing is made before the first item that changes.
                 let mut new: Option<Vec<Ref>> = None;

@@ -16,7 +16,6 @@ use crate::compiler::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::entry;
 use crate::expand::flat::Lists;
-use crate::expand::job::Concrete;
 use crate::workflow::requires::Wanted;
 use crate::workflow::{Draft, Invocation};
 use crate::yaml::{Entry, Node, Ref, Text, Value};
@@ -304,63 +303,66 @@ impl Compiler<'_> {
     }
 
     fn plan_workflow(&mut self, linked: Linked) -> Workflow {
-        let Linked { mut draft, edges } = linked;
-        let bare = || Concrete::bare(JobKind::NoOp, None);
-        let whole = draft.jobs.iter_mut();
-        let whole: Vec<Concrete> = whole
-            .map(|job| std::mem::replace(&mut job.concrete, bare()))
+        let Linked { draft, edges } = linked;
+        let requires = draft.jobs.iter().zip(&edges);
+        let requires: Vec<Vec<Requirement>> = requires
+            .map(|(job, edges)| requirements(&draft, job, edges))
             .collect();
-        let mut jobs = Vec::with_capacity(whole.len());
-        for ((job, whole), edges) in draft.jobs.iter().zip(whole).zip(&edges) {
-            let mut requires: Vec<Requirement> = Vec::new();
-            let mut places: HashMap<usize, usize> = HashMap::new();
-            for (to, wanted) in edges {
-                let (Some(other), Some(wanted)) = (draft.jobs.get(*to), job.requires.get(*wanted))
-                else {
-                    continue;
-                };
-                if !other.decision.runs {
-                    continue;
-                }
-                let place = *places.entry(*to).or_insert(requires.len());
-                match requires.get_mut(place) {
-                    Some(there) => {
-                        for status in wanted.statuses.iter() {
-                            if !there.statuses.contains(status) {
-                                there.statuses.push(*status);
-                            }
-                        }
-                    }
-                    None => requires.push(Requirement {
-                        job: other.name.to_string(),
-                        statuses: wanted.statuses.to_vec(),
-                    }),
-                }
-            }
+        let mut jobs = Vec::with_capacity(draft.jobs.len());
+        for (job, requires) in draft.jobs.into_iter().zip(requires) {
             let contexts = job.context.as_ref();
             let contexts = contexts.and_then(|node| self.context_names(node));
+            let serial_group = job.serial_group.as_ref().and_then(|n| n.str());
             jobs.push(Job {
                 name: job.name.to_string(),
-                kind: whole.into_kind(),
-                decision: job.decision.clone(),
+                kind: job.concrete.into_kind(),
+                decision: job.decision,
                 requires,
                 contexts: contexts.unwrap_or_default(),
-                serial_group: job
-                    .serial_group
-                    .as_ref()
-                    .and_then(|n| n.str())
-                    .map(str::to_owned),
+                serial_group: serial_group.map(str::to_owned),
                 origin: job.origin,
             });
         }
         Workflow {
-            name: draft.name.clone(),
-            decision: draft.decision.clone(),
+            name: draft.name,
+            decision: draft.decision,
             jobs,
             max_auto_reruns: draft.max_auto_reruns,
             origin: draft.origin,
         }
     }
+}
+
+/// What a job waits for: the jobs that run, each once.
+fn requirements(draft: &Draft, job: &Invocation, edges: &Edges) -> Vec<Requirement> {
+    let mut requires: Vec<Requirement> = Vec::with_capacity(edges.len());
+    let mut places: HashMap<usize, usize> = HashMap::new();
+    for (to, wanted) in edges {
+        let (Some(other), Some(wanted)) = (draft.jobs.get(*to), job.requires.get(*wanted)) else {
+            continue;
+        };
+        if !other.decision.runs {
+            continue;
+        }
+        let place = match edges.as_slice() {
+            [_] => 0,
+            _ => *places.entry(*to).or_insert(requires.len()),
+        };
+        match requires.get_mut(place) {
+            Some(there) => {
+                for status in wanted.statuses.iter() {
+                    if !there.statuses.contains(status) {
+                        there.statuses.push(*status);
+                    }
+                }
+            }
+            None => requires.push(Requirement {
+                job: other.name.to_string(),
+                statuses: wanted.statuses.to_vec(),
+            }),
+        }
+    }
+    requires
 }
 
 /// Jobs of a workflow by name, each in its group or outside of all.
@@ -524,44 +526,48 @@ pub(crate) fn processed(linked: &[Linked]) -> Value {
 
 fn workflow_value(draft: &Draft, edges: &[Edges], nowhere: Span) -> Value {
     let text = |text: Text| Node::new(Value::Str(text), nowhere);
-    let mut items: Vec<Ref> = Vec::new();
-    for (job, edges) in draft.jobs.iter().zip(edges) {
+    let names: Vec<Ref> = draft
+        .jobs
+        .iter()
+        .map(|job| text(job.name.clone()))
+        .collect();
+    // Every job shares its keys with the others.
+    let requires = Text::from("requires");
+    let others = ["context", "filters", "serial-group"].map(Text::from);
+    let mut items: Vec<Ref> = Vec::with_capacity(names.len());
+    for ((job, name), edges) in draft.jobs.iter().zip(&names).zip(edges) {
         let mut fields: Vec<Entry> = Vec::new();
         // A job defined as an approval has no entry of its own, so its type stands here too.
         if matches!(job.concrete.kind, JobKind::Approval) {
             fields.push(entry("type", text("approval".into())));
         }
-        let mut required: Vec<Ref> = Vec::new();
+        let mut required: Vec<Ref> = Vec::with_capacity(edges.len());
         let mut seen = HashSet::new();
         for (to, wanted) in edges {
-            let (Some(other), Some(wanted)) = (draft.jobs.get(*to), job.requires.get(*wanted))
-            else {
+            let (Some(other), Some(wanted)) = (names.get(*to), job.requires.get(*wanted)) else {
                 continue;
             };
-            let node = match &wanted.written {
-                None => text(other.name.clone()),
-                Some(statuses) => {
-                    let inner = vec![entry(other.name.clone(), Rc::clone(statuses))];
+            if edges.len() > 1 && !seen.insert((*to, &wanted.statuses)) {
+                continue;
+            }
+            required.push(match (&wanted.written, &other.value) {
+                (Some(statuses), Value::Str(name)) => {
+                    let inner = vec![entry(name.clone(), Rc::clone(statuses))];
                     Node::new(Value::Map(inner), nowhere)
                 }
-            };
-            if seen.insert((*to, &wanted.statuses)) {
-                required.push(node);
-            }
+                _ => Rc::clone(other),
+            });
         }
         if !required.is_empty() {
-            fields.push(entry("requires", Node::new(Value::Seq(required), nowhere)));
+            let required = Node::new(Value::Seq(required), nowhere);
+            fields.push(entry(requires.clone(), required));
         }
-        let kept = [
-            ("context", &job.context),
-            ("filters", &job.filters),
-            ("serial-group", &job.serial_group),
-        ];
-        for (key, node) in kept {
-            fields.extend(node.as_ref().map(|node| entry(key, Rc::clone(node))));
+        let kept = [&job.context, &job.filters, &job.serial_group];
+        for (key, node) in others.iter().zip(kept) {
+            fields.extend(node.iter().map(|node| entry(key.clone(), Rc::clone(node))));
         }
         items.push(if fields.is_empty() {
-            text(job.name.clone())
+            Rc::clone(name)
         } else {
             let inner = Node::new(Value::Map(fields), nowhere);
             Node::new(Value::Map(vec![entry(job.name.clone(), inner)]), nowhere)

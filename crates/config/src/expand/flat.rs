@@ -66,7 +66,11 @@ impl Part {
 
 /// The lists that can be used again.
 #[derive(Default)]
-pub(crate) struct Lists(HashMap<Key, Rc<Flat>>);
+pub(crate) struct Lists {
+    made: HashMap<Key, Rc<Flat>>,
+    /// Room for the steps of the next one.
+    room: Vec<Expanded>,
+}
 
 /// What a flat list was made of.
 #[derive(PartialEq, Eq, Hash)]
@@ -139,7 +143,7 @@ impl Compiler<'_> {
         // What an error does to later jobs is not thought about.
         let sound = self.errors() == 0;
         if sound
-            && let Some(list) = self.lists.0.get(&key).cloned()
+            && let Some(list) = self.lists.made.get(&key).cloned()
             && self.budget.again(list.cost)
         {
             return Some(self.again(list));
@@ -147,7 +151,7 @@ impl Compiler<'_> {
         let before = self.particular;
         let part = self.flat(|this, out| this.steps(list, scope, out));
         if sound && self.particular == before {
-            self.lists.0.insert(key, Rc::clone(&part.list));
+            self.lists.made.insert(key, Rc::clone(&part.list));
         }
         Some(part)
     }
@@ -155,7 +159,7 @@ impl Compiler<'_> {
     /// The steps that `work` expands.
     pub(crate) fn flat(&mut self, work: impl FnOnce(&mut Self, &mut Vec<Expanded>)) -> Part {
         let (first, before) = (self.origins.table.len(), self.budget.cost());
-        let mut expanded = Vec::new();
+        let mut expanded = std::mem::take(&mut self.lists.room);
         work(self, &mut expanded);
         let count = expanded.len();
         let mut steps = match self.wanted {
@@ -164,7 +168,7 @@ impl Compiler<'_> {
         };
         let mut processed = Vec::with_capacity(count);
         let mut noted = Vec::new();
-        for step in expanded {
+        for step in expanded.drain(..) {
             if matches!(step.built_in, "setup_remote_docker" | "deploy") {
                 noted.push((step.built_in, step.span));
             }
@@ -173,6 +177,7 @@ impl Compiler<'_> {
                 steps.extend(step.step);
             }
         }
+        self.lists.room = expanded;
         let nowhere = Span {
             file: capstan_model::FileId(0),
             start: 0,

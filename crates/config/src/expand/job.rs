@@ -316,7 +316,11 @@ impl Compiler<'_> {
             let message = "the step `deploy` in a parallel job, which runs once after all nodes";
             self.unsupported("U_STEP", message, deploy);
         }
-        processed.push(super::entry("steps", listed(&parts, definition.span)));
+        let steps = listed(&parts, definition.span);
+        processed.push(match definition.node.entry("steps") {
+            Some(entry) => entry.with(steps),
+            None => super::entry("steps", steps),
+        });
         processed.sort_by(|a, b| a.key.cmp(&b.key));
         let fields = std::mem::take(&mut self.fields).into_iter();
         job.origins = fields

@@ -80,7 +80,7 @@ impl Compiler<'_> {
             }
             Value::Closed(..) => self.spliced(list, scope, out),
             // A whole tag that yields steps.
-            Value::Str(text) if text.contains("<<") && !scope.frozen => {
+            Value::Str(_) if list.tags && !scope.frozen => {
                 let value = self.subst(list, scope);
                 self.spliced(&value, scope, out);
             }
@@ -126,7 +126,7 @@ impl Compiler<'_> {
             return;
         }
         match &item.value {
-            Value::Str(text) if text.contains("<<") && !scope.frozen => {
+            Value::Str(_) if item.tags && !scope.frozen => {
                 let value = self.subst(item, scope);
                 match value.open() {
                     Value::Seq(_) => self.spliced(&value, scope, out),

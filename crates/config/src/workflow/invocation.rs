@@ -400,7 +400,11 @@ impl Compiler<'_> {
 
     /// The contexts of an invocation; `None` where a mistake was reported.
     pub(crate) fn context_names(&mut self, node: &Ref) -> Option<Vec<String>> {
-        let names: IndexSet<String> = self.strings("context", node)?.into_iter().collect();
+        let names = self.strings("context", node)?;
+        if names.len() < 2 {
+            return Some(names);
+        }
+        let names: IndexSet<String> = names.into_iter().collect();
         Some(names.into_iter().collect())
     }
 }
