@@ -315,7 +315,7 @@ impl<'a> Compiler<'a> {
             return;
         }
         let origin = self.written(entry.key_span);
-        self.fields.insert(entry.key.to_string(), origin);
+        self.fields.insert(entry.key.as_str().to_owned(), origin);
         if entry.key == *"environment" {
             for variable in entry.value.map().unwrap_or_default() {
                 let origin = self.written(variable.key_span);

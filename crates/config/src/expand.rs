@@ -32,7 +32,7 @@ impl Compiler<'_> {
     pub(crate) fn environment(&mut self, node: &Ref) -> (Ref, Vec<EnvVar>) {
         let map = self.assigned(node);
         let variable = |entry: &Entry| {
-            let (name, value) = (entry.key.to_string(), entry.value.value.text()?);
+            let (name, value) = (entry.key.as_str().to_owned(), entry.value.value.text()?);
             Some(EnvVar { name, value })
         };
         let variables = map.map().unwrap_or_default().iter().filter_map(variable);
@@ -123,7 +123,7 @@ impl Compiler<'_> {
     /// A text field.
     pub(crate) fn string(&mut self, key: &str, node: &Ref) -> Option<String> {
         match &node.value {
-            Value::Str(text) => Some(text.to_string()),
+            Value::Str(text) => Some(text.as_str().to_owned()),
             Value::Bad => None,
             other => {
                 self.schema(
@@ -150,7 +150,7 @@ impl Compiler<'_> {
     /// A field that is a string or a list of strings.
     pub(crate) fn strings(&mut self, key: &str, node: &Ref) -> Option<Vec<String>> {
         match &node.value {
-            Value::Str(text) => Some(vec![text.to_string()]),
+            Value::Str(text) => Some(vec![text.as_str().to_owned()]),
             Value::Bad => None,
             Value::Seq(items) => {
                 let mut all = Vec::new();

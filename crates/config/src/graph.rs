@@ -314,7 +314,7 @@ impl Compiler<'_> {
             let contexts = contexts.and_then(|node| self.context_names(node));
             let serial_group = job.serial_group.as_ref().and_then(|n| n.str());
             jobs.push(Job {
-                name: job.name.to_string(),
+                name: job.name.as_str().to_owned(),
                 kind: job.concrete.into_kind(),
                 decision: job.decision,
                 requires,
@@ -357,7 +357,7 @@ fn requirements(draft: &Draft, job: &Invocation, edges: &Edges) -> Vec<Requireme
                 }
             }
             None => requires.push(Requirement {
-                job: other.name.to_string(),
+                job: other.name.as_str().to_owned(),
                 statuses: wanted.statuses.to_vec(),
             }),
         }

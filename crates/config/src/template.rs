@@ -33,7 +33,8 @@ fn lex(text: &str) -> Result<Vec<Part<'_>>, Fault> {
     let mut plain = Cow::Borrowed("");
     let mut rest = text;
     while !rest.is_empty() {
-        let at = rest.find(['<', '\\']).unwrap_or(rest.len());
+        let starts = |b: u8| matches!(b, b'<' | b'\\');
+        let at = rest.bytes().position(starts).unwrap_or(rest.len());
         join(&mut plain, rest.get(..at).unwrap_or(""));
         rest = rest.get(at..).unwrap_or("");
         if let Some(after) = rest.strip_prefix("\\\\<<") {
@@ -81,7 +82,7 @@ fn tag<'a>(
     if content.len() > MAX_TAG {
         return Err(fault(format!("a tag holds at most {MAX_TAG} characters")));
     }
-    if content.contains("<<") {
+    if content.contains('<') && content.contains("<<") {
         return Err(unclosed());
     }
     if !plain.is_empty() {
@@ -125,10 +126,12 @@ fn end(after: &str) -> Option<usize> {
 }
 
 fn value(content: &str, names: &mut impl Names) -> Result<Value, Fault> {
-    // A parameter whose name does not fit the grammar can still stand alone.
-    let odd = content.starts_with("parameters.") && content.contains(|c: char| !c.is_ascii());
     // Most tags are one name, which needs no reading.
-    if odd || expr::is_name(content) {
+    if expr::is_name(content) {
+        return names.value(content);
+    }
+    // A parameter whose name does not fit the grammar can still stand alone.
+    if content.starts_with("parameters.") && !content.is_ascii() {
         return names.value(content);
     }
     expr::evaluate(content, names).map_err(|(code, message)| {

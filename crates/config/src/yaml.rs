@@ -196,7 +196,7 @@ impl Value {
             Self::Bool(b) => Some(b.to_string()),
             Self::Int(n) => Some(n.to_string()),
             Self::Float(f) => Some(scalar::float_text(*f)),
-            Self::Str(text) => Some(text.to_string()),
+            Self::Str(text) => Some(text.as_str().to_owned()),
             Self::Bad | Self::Seq(_) | Self::Map(_) => None,
             Self::Closed(inner, _) => inner.value.text(),
         }

@@ -13,6 +13,8 @@ use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 /// What stands before the name of a parameter in a tag.
 const PREFIX: &str = "parameters.";
+/// So many names are compared one by one.
+const FEW: usize = 8;
 /// How many declarations one finding points at.
 const MOST_LABELS: usize = 5;
 
@@ -62,7 +64,7 @@ pub(crate) struct Bound {
 impl Bound {
     /// The value of a parameter, if the element declares it.
     pub(crate) fn get(&self, name: &str) -> Option<&Ref> {
-        self.at(self.declared.get_index_of(name)?)
+        self.at(place(&self.declared, name)?)
     }
 
     /// The value of a parameter by the place of its declaration.
@@ -73,6 +75,15 @@ impl Bound {
     /// The names that have values.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.declared.keys().map(Text::as_str)
+    }
+}
+
+/// Where a parameter is declared among the others.
+fn place(declared: &Parameters, name: &str) -> Option<usize> {
+    match declared.len() {
+        // A few names are compared sooner than one is hashed.
+        0..=FEW => declared.keys().position(|key| key == name),
+        _ => declared.get_index_of(name),
     }
 }
 
@@ -358,8 +369,9 @@ impl Compiler<'_> {
         let (name, parameters) = (&definition.name, &definition.parameters);
         let mut values: Vec<Option<Ref>> = vec![None; parameters.len()];
         for argument in arguments {
-            match parameters.get_full(&argument.key) {
-                Some((place, key, parameter)) => {
+            let place = place(parameters, &argument.key);
+            match place.and_then(|place| Some((place, parameters.get_index(place)?))) {
+                Some((place, (key, parameter))) => {
                     let value = self.argument(key, parameter, &argument.value);
                     if let Some(there) = values.get_mut(place) {
                         *there = Some(parameter.close(value, from));

@@ -164,7 +164,7 @@ impl Compiler<'_> {
             }
             let values = cell
                 .iter()
-                .map(|(k, v)| (k.to_string(), cell_text(v)))
+                .map(|(k, v)| (k.as_str().to_owned(), cell_text(v)))
                 .collect();
             let kind = OriginKind::Matrix(values);
             let found = self.within(kind, matrix.span, |this| {
