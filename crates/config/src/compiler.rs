@@ -325,6 +325,14 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// What only a plan holds, made where one is wanted.
+    pub(crate) fn planned<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        match self.wanted {
+            Wanted::Plan => Some(make(self)),
+            Wanted::Findings => None,
+        }
+    }
+
     /// A new origin below the current calls.
     pub(crate) fn written(&mut self, span: Span) -> OriginId {
         let parent = self.parent;

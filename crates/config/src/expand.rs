@@ -8,7 +8,7 @@ use capstan_model::Span;
 use capstan_model::plan::{EnvVar, Shell};
 
 use crate::ast::parameter::posix;
-use crate::compiler::Compiler;
+use crate::compiler::{Compiler, Wanted};
 use crate::yaml::{Entry, Node, Ref, Text, Value};
 
 pub(crate) mod executor;
@@ -28,9 +28,12 @@ pub(crate) fn entry(key: impl Into<Text>, value: Ref) -> Entry {
 }
 
 impl Compiler<'_> {
-    /// An `environment` in any of its forms (language 6.12), as a map and as variables.
+    /// An `environment` in any of its forms (language 6.12), as a map and for a plan as variables.
     pub(crate) fn environment(&mut self, node: &Ref) -> (Ref, Vec<EnvVar>) {
         let map = self.assigned(node);
+        if self.wanted == Wanted::Findings {
+            return (map, Vec::new());
+        }
         let variable = |entry: &Entry| {
             let (name, value) = (entry.key.as_str().to_owned(), entry.value.value.text()?);
             Some(EnvVar { name, value })

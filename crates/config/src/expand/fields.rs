@@ -178,32 +178,32 @@ impl Compiler<'_> {
             );
         }
         let when = self.when(&fields);
-        let display = display_name(&fields);
+        let name_shown = self.planned(|_| display_name(&fields)).flatten();
         let empty = fields.entries.is_empty();
         let node = fields.into_node(span);
         let kind = if name == "checkout" {
-            self.checkout(&node)?
+            Some(self.checkout(&node)?)
         } else {
             let message = format!("the step `{name}` cannot be executed yet");
             self.unsupported("U_STEP", message, span);
-            StepKind::Other {
+            self.planned(|_| StepKind::Other {
                 step: name.to_owned(),
                 fields: node.value.json(),
-            }
+            })
         };
         let processed = match empty {
             true => written.bare(name),
             false => written.with(name, node),
         };
-        let step = Step {
-            name: display,
+        let step = kind.map(|kind| Step {
+            name: name_shown,
             kind,
             when,
             origin: self.written(span),
-        };
+        });
         Some(Expanded {
             processed: Some(processed),
-            step: Some(step),
+            step,
             built_in: name,
             span,
         })
@@ -314,7 +314,6 @@ impl Compiler<'_> {
         let mut run = RunStep::default();
         let mut fields = self.known_only(name, Some(body), entries, RUN_KEYS);
         let when = self.when(&fields);
-        let display = display_name(&fields);
         let mut commanded = false;
         let mut delay = None;
         for at in 0..fields.entries.len() {
@@ -326,13 +325,12 @@ impl Compiler<'_> {
                 "command" => {
                     commanded = true;
                     // `run: 12` and `run: true` are scripts too.
+                    if value.str().is_some() {
+                        continue;
+                    }
                     match value.source_text() {
                         Some(text) => {
-                            if value.str().is_none() {
-                                let text = Value::Str(text.as_str().into());
-                                fields.set(at, Node::new(text, value.span));
-                            }
-                            run.command = text;
+                            fields.set(at, Node::new(Value::Str(text.into()), value.span));
                         }
                         None if value.is_bad() => return None,
                         None => {
@@ -405,17 +403,20 @@ impl Compiler<'_> {
         if name == "deploy" {
             self.warn("W_DEPRECATED", "`deploy` is deprecated; use `run`", span);
         }
-        let kind = StepKind::Run(Box::new(run));
-        let step = Step {
-            name: display,
-            kind,
-            when,
-            origin: self.written(span),
-        };
+        let step = self.planned(|this| {
+            let command = fields.get("command").and_then(|value| value.str());
+            run.command = command.unwrap_or_default().to_owned();
+            Step {
+                name: display_name(&fields),
+                kind: StepKind::Run(Box::new(run)),
+                when,
+                origin: this.written(span),
+            }
+        });
         let processed = written.with(name, fields.into_node(span));
         Some(Expanded {
             processed: Some(processed),
-            step: Some(step),
+            step,
             built_in: name,
             span,
         })

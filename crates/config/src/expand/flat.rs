@@ -173,9 +173,7 @@ impl Compiler<'_> {
                 noted.push((step.built_in, step.span));
             }
             processed.extend(step.processed);
-            if self.wanted == Wanted::Plan {
-                steps.extend(step.step);
-            }
+            steps.extend(step.step);
         }
         self.lists.room = expanded;
         let nowhere = Span {
