@@ -29,6 +29,9 @@ pub(crate) struct Compiler<'a> {
     pub(crate) sources: &'a Sources,
     pub(crate) trigger: &'a Trigger,
     pub(crate) wanted: Wanted,
+    /// Whether jobs of one name may stand in several workflows, where their numbers depend on whether they
+    /// read alike.
+    pub(crate) compared: bool,
     pub(crate) found: Vec<Diagnostic>,
     pub(crate) origins: Origins,
     /// Pipeline values and parameters by full name.
@@ -117,6 +120,7 @@ impl<'a> Compiler<'a> {
             sources,
             trigger,
             wanted,
+            compared: true,
             found: Vec::new(),
             origins: Origins {
                 files: files.to_vec(),
@@ -323,6 +327,11 @@ impl<'a> Compiler<'a> {
                 self.fields.insert(name, origin);
             }
         }
+    }
+
+    /// Whether somebody will look at how jobs are written in the processed config.
+    pub(crate) fn shows_processed(&self) -> bool {
+        self.compared || self.wanted == Wanted::Plan
     }
 
     /// What only a plan holds, made where one is wanted.

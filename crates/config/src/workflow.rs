@@ -93,6 +93,7 @@ impl Compiler<'_> {
         if listed.is_empty() && !nothing {
             drafts.push(self.implicit(root)?);
         }
+        self.compared = listed.len() > 1;
         for entry in &listed {
             let kind = OriginKind::Workflow(entry.key.to_string());
             let draft = self.within(kind, entry.key_span, |this| this.workflow(entry));

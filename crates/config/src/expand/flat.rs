@@ -28,7 +28,7 @@ use crate::yaml::{Node, Ref, Value};
 pub(crate) struct Flat {
     /// As they run, if a plan is wanted.
     steps: Vec<Step>,
-    /// As processed output has them: a list.
+    /// As processed output has them, if somebody looks at that: a list.
     pub(crate) processed: Ref,
     /// How many there are, those among them that a native step stands in for.
     pub(crate) count: usize,
@@ -166,13 +166,18 @@ impl Compiler<'_> {
             Wanted::Plan => Vec::with_capacity(count),
             Wanted::Findings => Vec::new(),
         };
-        let mut processed = Vec::with_capacity(count);
+        let mut processed = match self.shows_processed() {
+            true => Vec::with_capacity(count),
+            false => Vec::new(),
+        };
         let mut noted = Vec::new();
         for step in expanded.drain(..) {
             if matches!(step.built_in, "setup_remote_docker" | "deploy") {
                 noted.push((step.built_in, step.span));
             }
-            processed.extend(step.processed);
+            if self.shows_processed() {
+                processed.extend(step.processed);
+            }
             steps.extend(step.step);
         }
         self.lists.room = expanded;

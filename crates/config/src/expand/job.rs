@@ -326,14 +326,14 @@ impl Compiler<'_> {
         job.origins = fields
             .map(|(field, origin)| FieldOrigin { field, origin })
             .collect();
-        let processed = Node::new(Value::Map(processed), definition.span);
+        let shown = self.shows_processed();
+        let processed = shown.then(|| Node::new(Value::Map(processed), definition.span));
         Some(match self.wanted {
-            // What it is to be named may still depend on how it reads.
-            Wanted::Findings => Concrete::bare(JobKind::NoOp, Some(processed)),
+            Wanted::Findings => Concrete::bare(JobKind::NoOp, processed),
             Wanted::Plan => Concrete {
                 kind: JobKind::Build(Box::new(job)),
                 steps: parts,
-                processed: Some(processed),
+                processed,
             },
         })
     }
