@@ -82,6 +82,14 @@ impl Target {
                 format!("when: {}\n", grammar::logic(rng, depth))
             }),
             Self::Reference => little(rng, grammar::reference),
+            Self::Yaml if rng.chance(70) => {
+                let text = grammar::yaml(rng);
+                if rng.chance(20) {
+                    noise(rng, &text)
+                } else {
+                    text
+                }
+            }
             Self::Yaml if rng.chance(50) => {
                 let (text, _) = grammar::config(rng);
                 let other = grammar::config(rng).0;

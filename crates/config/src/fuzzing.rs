@@ -10,8 +10,9 @@ use crate::yaml::{self, Node, Ref, Value};
 /// Reads a text as YAML, and walks all of what comes of it. What is wrong with the reader is an error.
 ///
 /// # Errors
-/// A node points beside its file, or the tree is not equal to itself.
+/// The two readers do not agree, a node points beside its file, or the tree is not equal to itself.
 pub fn yaml(text: &str) -> Result<Vec<Diagnostic>, String> {
+    yaml::same::readers(text)?;
     let mut found = Vec::new();
     match yaml::parse(FileId(0), text, &mut found) {
         Ok(root) => {

@@ -1,15 +1,26 @@
 //! Config text into a tree of typed nodes with spans. An alias shares the node of its anchor, so that a
 //! small text cannot grow into a large tree in memory; what it would grow into is counted and capped.
+//!
+//! Two readers make the tree. [`events`] makes it of the events of the YAML library, which decides what is
+//! YAML and says what is wrong with what is not. Its events alone take 2.2 times as long as those of
+//! libyaml, most of the time that a check of a large config may take as a whole. So [`quick`] goes first:
+//! it reads the plain part of YAML that configs are written in straight from the bytes, and hands over
+//! whatever it does not know. Where both read a text they make the same tree, which tests and the fuzz
+//! harness hold ([`same`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use capstan_model::{FileId, Span};
-use granit_parser::{Event, Parser, ScalarStyle};
 
 use crate::diagnostic::Diagnostic;
 use crate::space::SpaceId;
 
+mod events;
+mod mapping;
+mod quick;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod same;
 mod scalar;
 mod text;
 
@@ -25,8 +36,6 @@ const MAX_DEPTH: u32 = 64;
 const LARGE: u32 = 10_000;
 /// Most characters of a value in a message.
 const BRIEF: usize = 300;
-/// Most findings of one text.
-const MAX_FOUND: usize = 500;
 
 /// A shared node.
 pub(crate) type Ref = Rc<Node>;
@@ -37,7 +46,7 @@ pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) span: Span,
     /// The source text of a plain scalar that is not a string.
-    pub(crate) plain: Option<Box<str>>,
+    pub(crate) plain: Option<Text>,
     /// Whether the value is the result of one whole tag.
     pub(crate) tagged: bool,
     /// Whether a tag may stand in it or below.
@@ -93,7 +102,7 @@ impl Node {
         Self::made(value, span, None, true)
     }
 
-    fn made(value: Value, span: Span, plain: Option<Box<str>>, tagged: bool) -> Ref {
+    fn made(value: Value, span: Span, plain: Option<Text>, tagged: bool) -> Ref {
         let (weight, tags) = value.weigh();
         Rc::new(Self {
             value,
@@ -219,7 +228,6 @@ impl Value {
 
     /// The weight of a node with this value, and whether a tag may be in it.
     fn weigh(&self) -> (u32, bool) {
-        let of_text = |text: &str| u32::try_from(text.len() / 64).unwrap_or(u32::MAX);
         let mut tags = false;
         let mut weight = 1u32;
         let mut child = |node: &Ref| {
@@ -234,14 +242,14 @@ impl Value {
                 }
                 for entry in entries {
                     tags |= entry.key.contains("<<");
-                    weight = weight.saturating_add(of_text(&entry.key));
+                    weight = weight.saturating_add(text_weight(&entry.key));
                 }
             }
             // Looked into only where its names are looked up, and substituted long before.
             Self::Closed(inner, _) => weight = inner.weight,
             Self::Str(text) => {
                 tags = text.contains("<<");
-                weight = weight.saturating_add(of_text(text));
+                weight = weight.saturating_add(text_weight(text));
             }
             _ => {}
         }
@@ -361,6 +369,11 @@ impl Value {
     }
 }
 
+/// What a text adds to the weight of its node.
+fn text_weight(text: &str) -> u32 {
+    u32::try_from(text.len() / 64).unwrap_or(u32::MAX)
+}
+
 /// A node under construction, with how deep it is once aliases are written out.
 #[derive(Clone)]
 struct Weighed {
@@ -368,153 +381,8 @@ struct Weighed {
     depth: u32,
 }
 
-struct Open {
-    anchor: usize,
-    start: u32,
-    map: bool,
-    children: Vec<Weighed>,
-}
-
-fn offset(n: Option<usize>, text: &str) -> u32 {
-    u32::try_from(n.unwrap_or(0).min(text.len())).unwrap_or(u32::MAX)
-}
-
 fn fail(code: &'static str, message: impl Into<String>, span: Span) -> Box<Diagnostic> {
     Box::new(Diagnostic::error(code, message.into(), span))
-}
-
-/// What the parser says, without its own idea of the place, and how the two classic mistakes are mended.
-fn not_yaml(said: &str, span: Span) -> Box<Diagnostic> {
-    let what = said.split(" at char ").next().unwrap_or(said);
-    let mut diagnostic = Diagnostic::error("E_YAML", format!("this is not YAML: {what}"), span);
-    if what.contains("mapping values are not allowed") {
-        diagnostic.help.push(String::from(
-            "a text with a colon and a blank in it wants quotes: run: \"echo: hi\"",
-        ));
-    }
-    if what.contains("flow") {
-        diagnostic.help.push(String::from(
-            "inside [ ] and { } a text with braces or commas wants quotes: key: \"{{ .Branch }}\"",
-        ));
-    }
-    Box::new(diagnostic)
-}
-
-/// Parses the one document of `text`. Mistakes that leave the rest readable are pushed to `found`.
-pub(crate) fn parse(
-    file: FileId,
-    text: &str,
-    found: &mut Vec<Diagnostic>,
-) -> Result<Ref, Box<Diagnostic>> {
-    let at = |start: u32, end: u32| Span {
-        file,
-        start,
-        end: end.max(start),
-    };
-    if text.len() > MAX_SOURCE {
-        return Err(fail(
-            "E_LIMIT",
-            "the config has more than 4 MiB of text",
-            at(0, 0),
-        ));
-    }
-    let mut parser = Parser::new_from_str(text);
-    let mut stack = Vec::<Open>::new();
-    let mut anchors = HashMap::<usize, Weighed>::new();
-    let mut root: Option<Weighed> = None;
-    while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| {
-            let start = boundary(text, offset(error.marker().byte_offset(), text));
-            not_yaml(&error.to_string(), at(start, start))
-        })?;
-        let (start, end) = span.byte_range().map_or((0, 0), |range| {
-            (
-                offset(Some(range.start), text),
-                offset(Some(range.end), text),
-            )
-        });
-        let span = at(start, end);
-        let done = match event {
-            Event::Scalar(value, style, anchor, _) => {
-                let plain = style == ScalarStyle::Plain;
-                let node = if plain {
-                    let typed = scalar::plain(&value);
-                    let source = match typed {
-                        Value::Str(_) => None,
-                        _ => Some(Box::from(&*value)),
-                    };
-                    Node::made(typed, span, source, false)
-                } else {
-                    Node::new(Value::Str(Text::from(&*value)), trimmed(text, span))
-                };
-                let weighed = Weighed { node, depth: 1 };
-                if anchor > 0 {
-                    anchors.insert(anchor, weighed.clone());
-                }
-                Some(weighed)
-            }
-            Event::SequenceStart(_, anchor, _) | Event::MappingStart(_, anchor, _) => {
-                if stack.len() >= MAX_DEPTH as usize {
-                    return Err(fail("E_LIMIT", "the config has more than 64 levels", span));
-                }
-                let map = matches!(event, Event::MappingStart(..));
-                stack.push(Open {
-                    anchor,
-                    start,
-                    map,
-                    children: Vec::new(),
-                });
-                None
-            }
-            Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
-                None => None,
-                Some(open) => {
-                    let anchor = open.anchor;
-                    let weighed = close(open, trimmed_at(text, &at, end), found)?;
-                    if anchor > 0 {
-                        anchors.insert(anchor, weighed.clone());
-                    }
-                    Some(weighed)
-                }
-            },
-            Event::Alias(anchor) => match anchors.get(&anchor) {
-                Some(weighed) => Some(weighed.clone()),
-                None => {
-                    let message = "this alias names an anchor that is not complete here";
-                    return Err(fail("E_YAML", message, span));
-                }
-            },
-            Event::DocumentStart(..) if root.is_some() => {
-                let message = "a config is one YAML document, and a second one starts here";
-                return Err(fail("E_YAML", message, span));
-            }
-            _ => None,
-        };
-        if let Some(weighed) = done {
-            match stack.last_mut() {
-                Some(open) => open.children.push(weighed),
-                None => root = Some(weighed),
-            }
-        }
-    }
-    match root {
-        Some(root) if root.node.map().is_some() => Ok(root.node),
-        Some(root) => Err(fail("E_YAML", "the config must be a map", root.node.span)),
-        None => Err(fail(
-            "E_YAML",
-            "the config must be a map, and the file is empty",
-            at(0, 0),
-        )),
-    }
-}
-
-/// The nearest start of a character at or before `at`.
-fn boundary(text: &str, at: u32) -> u32 {
-    let mut at = at;
-    while at > 0 && !text.is_char_boundary(at as usize) {
-        at -= 1;
-    }
-    at
 }
 
 /// A span without the blanks at its end.
@@ -522,124 +390,26 @@ fn trimmed(text: &str, span: Span) -> Span {
     let end = text
         .get(span.start as usize..span.end as usize)
         .map_or(span.end, |part| {
-            span.start + offset(Some(part.trim_end().len()), text)
+            let kept = u32::try_from(part.trim_end().len()).unwrap_or(u32::MAX);
+            span.start.saturating_add(kept)
         });
     Span { end, ..span }
 }
 
-fn trimmed_at<'a>(
-    text: &'a str,
-    at: &'a impl Fn(u32, u32) -> Span,
-    end: u32,
-) -> impl Fn(u32) -> Span + 'a {
-    move |start| trimmed(text, at(start, end))
-}
-
-fn close(
-    open: Open,
-    span: impl Fn(u32) -> Span,
+/// Reads the one document of `text`. Mistakes that leave the rest readable are pushed to `found`.
+pub(crate) fn parse(
+    file: FileId,
+    text: &str,
     found: &mut Vec<Diagnostic>,
-) -> Result<Weighed, Box<Diagnostic>> {
-    let span = span(open.start);
-    // Keys count too, and what a merge leaves out.
-    let weights = open.children.iter().map(|child| child.node.weight);
-    let nodes = weights.fold(1, u32::saturating_add);
-    let depth = 1 + open
-        .children
-        .iter()
-        .map(|child| child.depth)
-        .max()
-        .unwrap_or(0);
-    if nodes > MAX_NODES {
-        let message = "the config has more than 1,000,000 nodes after its aliases are expanded";
-        return Err(fail("E_LIMIT", message, span));
-    }
-    if depth > MAX_DEPTH {
-        let message = "the config has more than 64 levels after its aliases are expanded";
-        return Err(fail("E_LIMIT", message, span));
-    }
-    let value = if open.map {
-        Value::Map(map(&open.children, found))
-    } else {
-        Value::Seq(open.children.into_iter().map(|child| child.node).collect())
-    };
-    Ok(Weighed {
-        node: Node::new(value, span),
-        depth,
-    })
-}
-
-/// Explicit keys first in file order; merged ones follow, earlier maps first.
-fn map(children: &[Weighed], found: &mut Vec<Diagnostic>) -> Vec<Entry> {
-    let mut entries = Vec::<Entry>::new();
-    let mut seen = HashMap::<Text, Span>::new();
-    let mut merged = Vec::<Ref>::new();
-    for pair in children.chunks_exact(2) {
-        let [key, value] = pair else { continue };
-        let name = match &key.node.value {
-            Value::Str(text) => text.clone(),
-            other => match other.text() {
-                Some(text) => Text::from(text),
-                None => {
-                    let message = "a key of a map must be a scalar";
-                    note(found, *fail("E_YAML", message, key.node.span));
-                    continue;
-                }
-            },
+) -> Result<Ref, Box<Diagnostic>> {
+    if text.len() > MAX_SOURCE {
+        let start = Span {
+            file,
+            start: 0,
+            end: 0,
         };
-        if name == "<<" {
-            merge(&value.node, &mut merged, found);
-            continue;
-        }
-        if let Some(first) = seen.get(&name) {
-            let mut diagnostic = fail("E_YAML", format!("duplicate key [{name}]"), key.node.span);
-            diagnostic.labels.push((*first, String::from("first here")));
-            diagnostic.help.push(String::from("remove one of the two"));
-            note(found, *diagnostic);
-            continue;
-        }
-        seen.insert(name.clone(), key.node.span);
-        entries.push(Entry {
-            key: name,
-            key_span: key.node.span,
-            value: Rc::clone(&value.node),
-        });
+        let message = "the config has more than 4 MiB of text";
+        return Err(fail("E_LIMIT", message, start));
     }
-    if !merged.is_empty() {
-        let mut keys: HashSet<Text> = seen.into_keys().collect();
-        for entry in merged.iter().filter_map(|node| node.map()).flatten() {
-            if keys.insert(entry.key.clone()) {
-                entries.push(entry.clone());
-            }
-        }
-    }
-    entries
-}
-
-/// Keeps a finding, unless there are far too many.
-fn note(found: &mut Vec<Diagnostic>, diagnostic: Diagnostic) {
-    if found.len() < MAX_FOUND {
-        found.push(diagnostic);
-    }
-}
-
-fn merge(node: &Ref, merged: &mut Vec<Ref>, found: &mut Vec<Diagnostic>) {
-    match &node.value {
-        Value::Map(_) => merged.push(Rc::clone(node)),
-        Value::Seq(items) => {
-            for item in items {
-                if item.map().is_some() {
-                    merged.push(Rc::clone(item));
-                } else {
-                    let message =
-                        format!("only maps can be merged, this is a {}", item.value.kind());
-                    note(found, *fail("E_YAML", message, item.span));
-                }
-            }
-        }
-        other => {
-            let message = format!("only maps can be merged, this is a {}", other.kind());
-            note(found, *fail("E_YAML", message, node.span));
-        }
-    }
+    quick::read(file, text, found).map_or_else(|| events::read(file, text, found), Ok)
 }

@@ -116,7 +116,7 @@ impl Parameter {
                 let large = value.value.is_large();
                 let member = |member: &&Ref| {
                     let by_text = match (value.open(), &member.plain) {
-                        (Value::Str(text), Some(plain)) => **plain == **text,
+                        (Value::Str(text), Some(plain)) => plain == text,
                         _ => false,
                     };
                     by_text || (!large && member.value.same(&value.value))

@@ -4,23 +4,45 @@ use super::Value;
 
 /// The value of a plain scalar.
 pub(super) fn plain(text: &str) -> Value {
+    typed(text).unwrap_or_else(|| Value::Str(text.into()))
+}
+
+/// The value of a plain scalar that is not a string. Most are strings, which the first byte tells.
+pub(super) fn typed(text: &str) -> Option<Value> {
+    match text.as_bytes() {
+        [] | [b'~'] => Some(Value::Null),
+        [b'0'..=b'9' | b'+' | b'-' | b'.', ..] => number(text),
+        [
+            b'n' | b'N' | b't' | b'T' | b'y' | b'Y' | b'o' | b'O' | b'f' | b'F',
+            ..,
+        ] => word(text),
+        _ => None,
+    }
+}
+
+fn word(text: &str) -> Option<Value> {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "null" | "Null" | "NULL" => Some(Value::Null),
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => {
-            return Value::Bool(true);
+            Some(Value::Bool(true))
         }
         "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
-            return Value::Bool(false);
+            Some(Value::Bool(false))
         }
-        ".inf" | ".Inf" | ".INF" | "+.inf" => return Value::Float(f64::INFINITY),
-        "-.inf" | "-.Inf" | "-.INF" => return Value::Float(f64::NEG_INFINITY),
-        ".nan" | ".NaN" | ".NAN" => return Value::Float(f64::NAN),
+        _ => None,
+    }
+}
+
+fn number(text: &str) -> Option<Value> {
+    match text {
+        ".inf" | ".Inf" | ".INF" | "+.inf" => return Some(Value::Float(f64::INFINITY)),
+        "-.inf" | "-.Inf" | "-.INF" => return Some(Value::Float(f64::NEG_INFINITY)),
+        ".nan" | ".NaN" | ".NAN" => return Some(Value::Float(f64::NAN)),
         _ => {}
     }
-    if let Some(n) = integer(text) {
-        return Value::Int(n);
-    }
-    float(text).map_or_else(|| Value::Str(text.into()), Value::Float)
+    integer(text)
+        .map(Value::Int)
+        .or_else(|| float(text).map(Value::Float))
 }
 
 fn integer(text: &str) -> Option<i64> {
@@ -45,6 +67,9 @@ fn integer(text: &str) -> Option<i64> {
     {
         return None;
     }
+    if radix == 10 && !digits.contains('_') {
+        return text.parse().ok();
+    }
     let digits = digits.replace('_', "");
     let signed = if negative {
         format!("-{digits}")
@@ -65,7 +90,10 @@ fn float(text: &str) -> Option<f64> {
     if !starts || octal || !digits.chars().all(allowed) {
         return None;
     }
-    text.replace('_', "").parse().ok()
+    if text.contains('_') {
+        return text.replace('_', "").parse().ok();
+    }
+    text.parse().ok()
 }
 
 /// The shortest text of a float that reads as a float again: `3.10` is `3.1`, `14.0` stays.
