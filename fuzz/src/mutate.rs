@@ -151,6 +151,52 @@ pub fn mutate(rng: &mut Rng, text: &str, other: &str) -> String {
     text
 }
 
+/// A few lines of a text, with small changes of what gives them their structure.
+pub fn excerpt(rng: &mut Rng, text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let from = rng.below(lines.len());
+    let long = 1 + rng.below(12);
+    let taken: Vec<&str> = lines.iter().skip(from).take(long).copied().collect();
+    let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let filled = taken.iter().filter(|line| !line.trim().is_empty());
+    let least = filled.map(|line| blanks(line)).min().unwrap_or(0);
+    let mut excerpt = String::from(rng.pick(&["", "", "k:\n", "k: |\n", "i: &x\nk:\n", "- \n"]));
+    for line in taken {
+        excerpt.push_str(line.get(least..).unwrap_or(""));
+        excerpt.push('\n');
+    }
+    for _ in 0..rng.below(4) {
+        let at = excerpt.floor_char_boundary(rng.below(excerpt.len() + 1));
+        let behind = excerpt.get(at..).unwrap_or("");
+        match rng.below(4) {
+            // A line is indented by one more, or one less.
+            0 => {
+                let line = behind.find('\n').map_or(0, |next| at + next + 1);
+                if rng.chance(50) {
+                    excerpt.insert(line, ' ');
+                } else if excerpt
+                    .get(line..)
+                    .is_some_and(|rest| rest.starts_with(' '))
+                {
+                    excerpt.remove(line);
+                }
+            }
+            1 if !behind.is_empty() => {
+                excerpt.remove(at);
+            }
+            _ => excerpt.insert_str(at, rng.pick(SIGNS)),
+        }
+    }
+    excerpt
+}
+
+/// What gives a text its structure.
+const SIGNS: &[&str] = &[
+    " ", " ", "  ", "\n", "\n", ":", ": ", ":\n", "- ", "-", "#", " #", " # c\n", "\t", "[", "]",
+    "{", "}", ",", ", ", "\"", "'", "|", ">", " |\n", " >-\n", " |2\n", "&x ", " *x", "*x",
+    "<<: *x\n", "? ", "\\", "\n\n", "!", "%", "...\n", "---\n", "a", "é",
+];
+
 /// A line with everything that is indented deeper behind it.
 fn block(lines: &[String], at: usize) -> std::ops::Range<usize> {
     let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
@@ -226,15 +272,20 @@ fn lines_once(rng: &mut Rng, lines: &mut Vec<String>, other: &str) {
             format!("{}{old}{}", "[".repeat(n), "]".repeat(n))
         }),
         12 => scalar(rng, lines, at, |rng, old| {
-            let n = 1 + rng.below(2000);
+            let n = often(1 + rng.below(2000), old);
             let items = vec![old; n].join(", ");
             format!("[{items}]")
         }),
         _ => scalar(rng, lines, at, |rng, old| {
             let old = old.trim_matches('"');
-            old.repeat(1 + rng.below(200))
+            old.repeat(often(1 + rng.below(200), old))
         }),
     }
+}
+
+/// How often a text is repeated, so that repeating what was repeated stays bounded.
+fn often(n: usize, text: &str) -> usize {
+    n.min(LONGEST / (text.len() + 2)).max(1)
 }
 
 /// Exchanges what stands behind the key of a line.

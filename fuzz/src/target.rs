@@ -10,7 +10,7 @@ use capstan_model::trigger::{ParameterValue, Project, Revision, Selection, Trigg
 
 use crate::corpus::Corpus;
 use crate::grammar;
-use crate::mutate::{mutate, noise};
+use crate::mutate::{self, mutate, noise};
 use crate::rng::Rng;
 
 /// Starts the text of an orb in the input of [`Target::Config`]; the reference follows.
@@ -82,13 +82,10 @@ impl Target {
                 format!("when: {}\n", grammar::logic(rng, depth))
             }),
             Self::Reference => little(rng, grammar::reference),
-            Self::Yaml if rng.chance(70) => {
-                let text = grammar::yaml(rng);
-                if rng.chance(20) {
-                    noise(rng, &text)
-                } else {
-                    text
-                }
+            Self::Yaml if rng.chance(40) => little(rng, grammar::yaml),
+            Self::Yaml if rng.chance(60) => {
+                let text = config_at(corpus, rng.below(corpus.configs.len()));
+                mutate::excerpt(rng, text)
             }
             Self::Yaml if rng.chance(50) => {
                 let (text, _) = grammar::config(rng);
@@ -121,6 +118,7 @@ impl Target {
     pub fn check(self, input: &str) -> Result<(), String> {
         match self {
             Self::Yaml => {
+                fuzzing::readers(input)?;
                 let (first, second) = (fuzzing::yaml(input)?, fuzzing::yaml(input)?);
                 same(&first, &second)?;
                 let sources = Sources::new("config.yml", input);

@@ -69,6 +69,18 @@ fn arguments_that_double_with_every_call() {
 }
 
 #[test]
+fn items_that_merge_one_large_map() {
+    let mut text = String::from("version: 2.1\nlarge: &large\n");
+    for key in 0..2_000 {
+        let _ = writeln!(text, "  k{key}: 1");
+    }
+    text.push_str("list:\n");
+    text.push_str(&"  - <<: *large\n".repeat(20_000));
+    text.push_str(BUILD);
+    assert_eq!(errors(&text).0, ["E_LIMIT"]);
+}
+
+#[test]
 fn commands_that_call_the_next_twice() {
     let mut text = String::from("version: 2.1\ncommands:\n");
     for level in 0..90 {

@@ -25,6 +25,7 @@ pub(super) fn read(
     let mut stack = Vec::<Open>::new();
     let mut anchors = HashMap::<usize, Weighed>::new();
     let mut root: Option<Weighed> = None;
+    let mut room = MAX_NODES;
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let start = boundary(text, offset(error.marker().byte_offset(), text));
@@ -73,7 +74,7 @@ pub(super) fn read(
                 None => None,
                 Some(open) => {
                     let anchor = open.anchor;
-                    let weighed = close(open, trimmed_at(text, &at, end), found)?;
+                    let weighed = close(open, trimmed_at(text, &at, end), &mut room, found)?;
                     if anchor > 0 {
                         anchors.insert(anchor, weighed.clone());
                     }
@@ -159,6 +160,7 @@ fn trimmed_at<'a>(
 fn close(
     open: Open,
     span: impl Fn(u32) -> Span,
+    room: &mut u32,
     found: &mut Vec<Diagnostic>,
 ) -> Result<Weighed, Box<Diagnostic>> {
     let span = span(open.start);
@@ -171,16 +173,20 @@ fn close(
         .map(|child| child.depth)
         .max()
         .unwrap_or(0);
-    if nodes > MAX_NODES {
+    let too_many = || {
         let message = "the config has more than 1,000,000 nodes after its aliases are expanded";
-        return Err(fail("E_LIMIT", message, span));
+        fail("E_LIMIT", message, span)
+    };
+    if nodes > MAX_NODES {
+        return Err(too_many());
     }
     if depth > MAX_DEPTH {
         let message = "the config has more than 64 levels after its aliases are expanded";
         return Err(fail("E_LIMIT", message, span));
     }
     let value = if open.map {
-        Value::Map(mapping::entries(written(&open.children), found))
+        let entries = mapping::entries(written(&open.children), room, found);
+        Value::Map(entries.ok_or_else(too_many)?)
     } else {
         Value::Seq(open.children.into_iter().map(|child| child.node).collect())
     };

@@ -23,11 +23,14 @@ pub(super) fn key(value: &Value) -> Option<Text> {
 }
 
 /// The entries of what is written in a map, which is the place of the key where that is no scalar.
-/// Explicit keys come first in file order; merged ones follow, earlier maps first.
+/// Explicit keys come first in file order; merged ones follow, earlier maps first. Each entry that is
+/// merged takes from `room`; without enough of it there is no map, as few lines could merge a large one
+/// very often.
 pub(super) fn entries(
     written: impl Iterator<Item = Result<Entry, Span>>,
+    room: &mut u32,
     found: &mut Vec<Diagnostic>,
-) -> Vec<Entry> {
+) -> Option<Vec<Entry>> {
     let mut entries = Vec::<Entry>::new();
     let mut seen = HashMap::<Text, Span>::new();
     let mut merged = Vec::<Ref>::new();
@@ -60,12 +63,13 @@ pub(super) fn entries(
     if !merged.is_empty() {
         let mut keys: HashSet<Text> = seen.into_keys().collect();
         for entry in merged.iter().filter_map(|node| node.map()).flatten() {
+            *room = room.checked_sub(1)?;
             if keys.insert(entry.key.clone()) {
                 entries.push(entry.clone());
             }
         }
     }
-    entries
+    Some(entries)
 }
 
 /// Whether no key is there twice and none is a merge, so that [`entries`] would change nothing.

@@ -63,7 +63,7 @@ struct Reader<'a> {
     column: usize,
     /// Where the next `<<` is, at or behind the last place that was asked for.
     tag: usize,
-    /// How many more scalars there may be.
+    /// How many more scalars and merged entries there may be.
     room: u32,
     /// The latest anchor of each name.
     names: HashMap<&'a str, usize>,
@@ -463,7 +463,8 @@ impl<'a> Reader<'a> {
         let node = if mapping::plain(&written) {
             Ref::new(made(Value::Map(written), span, sum.tags, sum.weight))
         } else {
-            let entries = mapping::entries(written.into_iter().map(Ok), self.found);
+            let entries =
+                mapping::entries(written.into_iter().map(Ok), &mut self.room, self.found)?;
             Node::new(Value::Map(entries), span)
         };
         Some(Weighed { node, depth })
