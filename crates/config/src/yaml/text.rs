@@ -29,6 +29,14 @@ impl Text {
         self.whole.get(range).unwrap_or_default()
     }
 
+    /// How many bytes it has, without a look at them.
+    pub(crate) fn len(&self) -> usize {
+        match self.end {
+            WHOLE => self.whole.len(),
+            end => end.saturating_sub(self.start) as usize,
+        }
+    }
+
     /// The bytes `start..end` of a text that is no part of another one; both are ends of characters.
     pub(super) fn part(&self, start: u32, end: u32) -> Self {
         Self {
@@ -55,7 +63,7 @@ impl Borrow<str> for Text {
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.len() == other.len() && self.as_str() == other.as_str()
     }
 }
 

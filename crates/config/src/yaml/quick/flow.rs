@@ -179,7 +179,8 @@ impl Reader<'_> {
             let stops = match self.byte(at) {
                 b'\n' | 0 => true,
                 b':' => ends(next) || flow(next),
-                b'#' => at > end,
+                // Only behind a blank is the run of the scalar interrupted here.
+                b'#' => true,
                 byte => flow(byte),
             };
             if stops {

@@ -46,7 +46,7 @@ impl Reader<'_> {
     /// The text of a scalar that is not as it is written; `at` is the first place where it differs.
     fn unquoted(&mut self, start: usize, at: usize, quote: u8) -> Option<String> {
         let mut text = String::from(self.text.get(start..at)?);
-        // Blanks before a line break go, but not those that come of an escape or of a line break.
+        // Blanks before a line break go, but not those that come of an escape.
         let mut kept = 0;
         self.at = at;
         loop {
@@ -57,13 +57,11 @@ impl Reader<'_> {
                     }
                     let breaks = self.breaks()?;
                     fold(&mut text, breaks);
-                    kept = text.len();
                 }
                 b'\\' if quote == b'"' && self.byte(self.at + 1) == b'\n' => {
                     self.at += 1;
                     let breaks = self.breaks()?;
                     text.extend(std::iter::repeat_n('\n', breaks - 1));
-                    kept = text.len();
                 }
                 b'\\' if quote == b'"' => {
                     text.push(self.escape()?);
@@ -72,7 +70,6 @@ impl Reader<'_> {
                 b'\'' if quote == b'\'' && self.byte(self.at + 1) == b'\'' => {
                     self.at += 2;
                     text.push('\'');
-                    kept = text.len();
                 }
                 0 => return None,
                 _ => {
