@@ -38,6 +38,14 @@ pub(super) fn read(
             )
         });
         let span = at(start, end);
+        // Counted as they come, so that no long list has to be made before it turns out too long.
+        let node = matches!(
+            event,
+            Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..)
+        );
+        room = room
+            .checked_sub(u32::from(node))
+            .ok_or_else(|| too_many(span))?;
         let done = match event {
             Event::Scalar(value, style, anchor, _) => {
                 let plain = style == ScalarStyle::Plain;
@@ -132,6 +140,11 @@ fn offset(n: Option<usize>, text: &str) -> u32 {
     u32::try_from(n.unwrap_or(0).min(text.len())).unwrap_or(u32::MAX)
 }
 
+fn too_many(span: Span) -> Box<Diagnostic> {
+    let message = "the config has more than 1,000,000 nodes after its aliases are expanded";
+    fail("E_LIMIT", message, span)
+}
+
 /// What the parser says, without its own idea of the place, and how the two classic mistakes are mended.
 fn not_yaml(said: &str, span: Span) -> Box<Diagnostic> {
     let what = said.split(" at char ").next().unwrap_or(said);
@@ -173,12 +186,8 @@ fn close(
         .map(|child| child.depth)
         .max()
         .unwrap_or(0);
-    let too_many = || {
-        let message = "the config has more than 1,000,000 nodes after its aliases are expanded";
-        fail("E_LIMIT", message, span)
-    };
     if nodes > MAX_NODES {
-        return Err(too_many());
+        return Err(too_many(span));
     }
     if depth > MAX_DEPTH {
         let message = "the config has more than 64 levels after its aliases are expanded";
@@ -186,7 +195,7 @@ fn close(
     }
     let value = if open.map {
         let entries = mapping::entries(written(&open.children), room, found);
-        Value::Map(entries.ok_or_else(too_many)?)
+        Value::Map(entries.ok_or_else(|| too_many(span))?)
     } else {
         Value::Seq(open.children.into_iter().map(|child| child.node).collect())
     };
