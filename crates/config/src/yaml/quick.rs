@@ -16,11 +16,10 @@ use std::collections::HashMap;
 
 use capstan_model::{FileId, Span};
 
-use super::{
-    Entry, MAX_DEPTH, MAX_NODES, Node, Ref, Text, Value, Weighed, mapping, scalar, text_weight,
-    trimmed,
-};
+use super::{Entry, MAX_NODES, Ref, Text, Weighed, mapping, scalar, trimmed};
 use crate::diagnostic::Diagnostic;
+use plain::Stop;
+use quoted::Quoted;
 
 mod cursor;
 mod flow;
@@ -29,6 +28,7 @@ mod plain;
 mod quoted;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 /// Longest way from the start of a key to its colon, in bytes; the library counts characters.
 const LONGEST_KEY: usize = 1024;
@@ -82,31 +82,6 @@ struct Key {
     /// Whether a tag may be in it.
     tags: bool,
     colon: usize,
-}
-
-/// What is known of the children of an open list or map.
-struct Sum {
-    base: usize,
-    depth: u32,
-    weight: u32,
-    tags: bool,
-}
-
-impl Sum {
-    fn new(base: usize) -> Self {
-        Self {
-            base,
-            depth: 1,
-            weight: 1,
-            tags: false,
-        }
-    }
-
-    fn add(&mut self, child: &Weighed) {
-        self.depth = self.depth.max(child.depth + 1);
-        self.weight = self.weight.saturating_add(child.node.weight);
-        self.tags |= child.node.tags;
-    }
 }
 
 /// Where a node may stand: what its lines have to be indented deeper than, and how many lists and maps
@@ -192,7 +167,7 @@ impl<'a> Reader<'a> {
     fn node(&mut self, place: Place) -> Option<Weighed> {
         let start = self.at;
         match self.byte(start) {
-            b'-' if ends(self.byte(start + 1)) => self.list(self.column, place.level, false),
+            b'-' if self.dash() => self.list(self.column, place.level, false),
             b'"' | b'\'' => {
                 let line = self.line;
                 let quoted = self.quoted()?;
@@ -205,20 +180,14 @@ impl<'a> Reader<'a> {
                 Some(node)
             }
             b'[' | b'{' | b'|' | b'>' | b'*' | b'&' => self.inline(place),
-            b'-' => self.plain_or_map(place),
             byte if indicator(byte) => None,
-            _ => self.plain_or_map(place),
-        }
-    }
-
-    fn plain_or_map(&mut self, place: Place) -> Option<Weighed> {
-        let start = self.at;
-        match self.plain_line() {
-            plain::Stop::Colon(end) => {
-                let key = self.plain_key(start, end)?;
-                self.map(self.column, place.level, key)
-            }
-            stop => self.plain(start, stop, place.parent),
+            _ => match self.plain_line() {
+                Stop::Colon(end) => {
+                    let key = self.plain_key(start, end)?;
+                    self.map(self.column, place.level, key)
+                }
+                stop => self.plain(start, stop, place.parent),
+            },
         }
     }
 
@@ -234,8 +203,7 @@ impl<'a> Reader<'a> {
             b'*' => self.alias()?,
             b'|' | b'>' => return self.literal(place.parent),
             b'&' => return self.anchor(place),
-            b'-' if ends(self.byte(start + 1)) => return None,
-            byte if indicator(byte) => return None,
+            byte if indicator(byte) || self.dash() => return None,
             _ => {
                 let stop = self.plain_line();
                 return self.plain(start, stop, place.parent);
@@ -250,8 +218,7 @@ impl<'a> Reader<'a> {
         if self.column > place.parent {
             return self.node(place).map(Some);
         }
-        let dash = self.byte(self.at) == b'-' && ends(self.byte(self.at + 1));
-        if place.flush && self.column == place.parent && dash {
+        if place.flush && self.column == place.parent && self.dash() {
             return self.list(self.column, place.level, true).map(Some);
         }
         Some(None)
@@ -339,10 +306,9 @@ impl<'a> Reader<'a> {
                 }
                 self.quoted_key(quoted, start)
             }
-            b'-' if ends(self.byte(start + 1)) => None,
-            byte if indicator(byte) => None,
+            byte if indicator(byte) || self.dash() => None,
             _ => match self.plain_line() {
-                plain::Stop::Colon(end) => self.plain_key(start, end),
+                Stop::Colon(end) => self.plain_key(start, end),
                 _ => None,
             },
         }
@@ -365,7 +331,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn quoted_key(&self, quoted: quoted::Quoted, start: usize) -> Option<Key> {
+    fn quoted_key(&self, quoted: Quoted, start: usize) -> Option<Key> {
         let colon = self.at;
         (colon - start <= LONGEST_KEY).then(|| Key {
             text: quoted.text,
@@ -403,7 +369,7 @@ impl<'a> Reader<'a> {
             level: level + 1,
             flush: false,
         };
-        while self.column == column && self.byte(self.at) == b'-' && ends(self.byte(self.at + 1)) {
+        while self.column == column && self.dash() {
             self.at += 1;
             let behind = self.at;
             self.spaces();
@@ -426,8 +392,7 @@ impl<'a> Reader<'a> {
                     self.node(place)?
                 }
             };
-            sum.add(&item);
-            self.items.push(item.node);
+            self.item(&mut sum, item);
         }
         if self.column > column || (self.column == column && !flush) {
             return None;
@@ -435,57 +400,6 @@ impl<'a> Reader<'a> {
         let start = start.filter(|_| flush).unwrap_or(dash);
         let span = self.trimmed(offset(start), offset(self.at));
         self.close_list(sum, span)
-    }
-
-    /// Begins a list or map, unless too many are open.
-    fn open(&self, level: u32, base: usize) -> Option<Sum> {
-        (level < MAX_DEPTH).then(|| Sum::new(base))
-    }
-
-    fn entry(&mut self, sum: &mut Sum, key: Key, value: Weighed) {
-        sum.add(&value);
-        sum.weight = sum.weight.saturating_add(text_weight(&key.text));
-        sum.tags |= key.tags;
-        self.entries.push(Entry {
-            key: key.text,
-            key_span: key.span,
-            value: value.node,
-        });
-    }
-
-    fn close_map(&mut self, sum: Sum, span: Span) -> Option<Weighed> {
-        let written = self.entries.split_off(sum.base);
-        let count = u32::try_from(written.len()).unwrap_or(u32::MAX);
-        if !fits(&sum, count) {
-            return None;
-        }
-        let depth = sum.depth;
-        let node = if mapping::plain(&written) {
-            Ref::new(made(Value::Map(written), span, sum.tags, sum.weight))
-        } else {
-            let entries =
-                mapping::entries(written.into_iter().map(Ok), &mut self.room, self.found)?;
-            Node::new(Value::Map(entries), span)
-        };
-        Some(Weighed { node, depth })
-    }
-
-    fn close_list(&mut self, sum: Sum, span: Span) -> Option<Weighed> {
-        let items = self.items.split_off(sum.base);
-        if !fits(&sum, 0) {
-            return None;
-        }
-        let node = Ref::new(made(Value::Seq(items), span, sum.tags, sum.weight));
-        let depth = sum.depth;
-        Some(Weighed { node, depth })
-    }
-
-    /// A node that was left out; the library says where it would be.
-    fn empty(&mut self, at: usize) -> Option<Weighed> {
-        self.room = self.room.checked_sub(1)?;
-        let mut node = made(Value::Null, self.span(offset(at), offset(at)), false, 1);
-        node.plain = Some(self.tilde.clone());
-        Some(leaf(node))
     }
 
     fn part(&self, start: usize, end: usize) -> Text {
@@ -508,29 +422,6 @@ impl<'a> Reader<'a> {
             return trimmed(self.text, span);
         }
         span
-    }
-}
-
-/// Whether a list or map is far from the limits. Keys are counted along with the values.
-fn fits(sum: &Sum, keys: u32) -> bool {
-    sum.depth <= MAX_DEPTH && sum.weight.saturating_add(keys) < MAX_NODES / 2
-}
-
-fn made(value: Value, span: Span, tags: bool, weight: u32) -> Node {
-    Node {
-        value,
-        span,
-        plain: None,
-        tagged: false,
-        tags,
-        weight,
-    }
-}
-
-fn leaf(node: Node) -> Weighed {
-    Weighed {
-        node: Ref::new(node),
-        depth: 1,
     }
 }
 

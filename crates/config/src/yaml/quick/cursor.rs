@@ -90,6 +90,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether the cursor is at the dash of an item.
+    #[inline]
+    pub(super) fn dash(&self) -> bool {
+        self.byte(self.at) == b'-' && ends(self.byte(self.at + 1))
+    }
+
     /// Whether a marker of documents, or a directive, is at the cursor.
     pub(super) fn marker(&self) -> bool {
         if self.at != self.line {

@@ -24,8 +24,7 @@ impl Reader<'_> {
                 Scalar::Node(node) => node,
                 Scalar::Other => self.flow_node(level + 1)?,
             };
-            sum.add(&item);
-            self.items.push(item.node);
+            self.item(&mut sum, item);
             self.comma(b']')?;
         }
         self.at += 1;

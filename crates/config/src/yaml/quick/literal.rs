@@ -1,6 +1,7 @@
 //! Literal and folded scalars: `|` and `>`.
 
-use super::{Reader, leaf, made, offset};
+use super::tree::{leaf, made};
+use super::{Reader, offset};
 use crate::yaml::{Text, Value, Weighed, text_weight};
 
 /// What becomes of the line breaks at the end.

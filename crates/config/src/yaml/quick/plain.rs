@@ -1,6 +1,7 @@
 //! Plain scalars.
 
-use super::{Reader, ends, leaf, made, offset};
+use super::tree::{leaf, made};
+use super::{Reader, ends, offset};
 use crate::yaml::{Text, Value, Weighed, scalar, text_weight};
 
 /// What ends the part of a plain scalar that is on one line; with the end of its text. The cursor is there.

@@ -1,7 +1,8 @@
 //! Scalars in single and double quotes.
 
 use super::plain::fold;
-use super::{Reader, leaf, made, offset};
+use super::tree::{leaf, made};
+use super::{Reader, offset};
 use crate::yaml::{Text, Value, Weighed, text_weight};
 
 /// What is between two quotes.
