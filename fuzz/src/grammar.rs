@@ -164,6 +164,15 @@ pub fn yaml(rng: &mut Rng) -> String {
     if rng.chance(50) {
         text.push_str(rng.pick(&["\n", "\nz: 1\n", "]\n", "}\n", "\"\n", "'\n", "\n  z: 1\n"]));
     }
+    // A key has to be near its colon.
+    if rng.chance(8) {
+        let piece = rng.pick(&["a", " ", "\"", "é", ", "]);
+        let at = text.find(piece).map_or(0, |at| at + piece.len());
+        let long = rng
+            .pick(&["a", " ", "b c ", "é"])
+            .repeat(240 + rng.below(800));
+        text.insert_str(at, &long);
+    }
     text
 }
 
