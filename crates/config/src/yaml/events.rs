@@ -26,6 +26,7 @@ pub(super) fn read(
     let mut anchors = HashMap::<usize, Weighed>::new();
     let mut root: Option<Weighed> = None;
     let mut room = MAX_NODES;
+    let source = Text::from(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let start = boundary(text, offset(error.marker().byte_offset(), text));
@@ -48,16 +49,15 @@ pub(super) fn read(
             .ok_or_else(|| too_many(span))?;
         let done = match event {
             Event::Scalar(value, style, anchor, _) => {
-                let plain = style == ScalarStyle::Plain;
-                let node = if plain {
-                    let typed = scalar::plain(&value);
-                    let source = match typed {
-                        Value::Str(_) => None,
-                        _ => Some(Text::from(&*value)),
+                let words = cut(&source, span, &value);
+                let node = if style == ScalarStyle::Plain {
+                    let (value, words) = match scalar::typed(&value) {
+                        Some(typed) => (typed, Some(words)),
+                        None => (Value::Str(words), None),
                     };
-                    Node::made(typed, span, source, false)
+                    Node::made(value, span, words, false)
                 } else {
-                    Node::new(Value::Str(Text::from(&*value)), trimmed(text, span))
+                    Node::new(Value::Str(words), trimmed(text, span))
                 };
                 let weighed = Weighed { node, depth: 1 };
                 if anchor > 0 {
@@ -118,6 +118,17 @@ pub(super) fn read(
             at(0, 0),
         )),
     }
+}
+
+/// The text of a scalar, as a part of the source where it is as it is written, quotes aside.
+fn cut(source: &Text, span: Span, value: &str) -> Text {
+    for (start, end) in [(span.start, span.end), (span.start + 1, span.end)] {
+        let end = end.saturating_sub(start - span.start);
+        if source.get(start as usize..end as usize) == Some(value) {
+            return source.part(start, end);
+        }
+    }
+    Text::from(value)
 }
 
 /// The nearest start of a character at or before `at`.

@@ -2,11 +2,6 @@
 
 use super::Value;
 
-/// The value of a plain scalar.
-pub(super) fn plain(text: &str) -> Value {
-    typed(text).unwrap_or_else(|| Value::Str(text.into()))
-}
-
 /// The value of a plain scalar that is not a string. Most are strings, which the first byte tells.
 pub(super) fn typed(text: &str) -> Option<Value> {
     match text.as_bytes() {
@@ -109,7 +104,7 @@ pub(super) fn float_text(f: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Value, plain};
+    use super::{Value, typed};
 
     #[test]
     fn plain_scalars_have_the_types_configs_rely_on() {
@@ -129,7 +124,7 @@ mod tests {
             ("1.2.3", "string", "1.2.3"),
         ];
         for (text, kind, shown) in table {
-            let value: Value = plain(text);
+            let value = typed(text).unwrap_or_else(|| Value::Str(text.into()));
             assert_eq!(
                 (value.kind(), value.text().as_deref()),
                 (kind, Some(shown)),
