@@ -58,7 +58,7 @@ pub(crate) struct Limits<'a> {
 }
 
 /// Where output goes.
-type Log<'a> = &'a mut dyn FnMut(Vec<u8>);
+type Log<'a> = &'a mut dyn FnMut(&[u8]);
 
 impl Process {
     /// Starts a command with both outputs in one pipe, and nothing to read.
@@ -271,7 +271,10 @@ fn code(status: &WaitIdStatus) -> i32 {
 /// Output that was read and not sent on.
 #[derive(Default)]
 struct Pending {
-    bytes: Vec<u8>,
+    /// Room, as much as was ever needed.
+    buffer: Vec<u8>,
+    /// How much of it is output.
+    length: usize,
     since: Option<Instant>,
 }
 
@@ -299,16 +302,16 @@ impl Pending {
         let mut filled = Filled::Nothing;
         // Bounded, so that a flood cannot keep us from seeing the end or a cancel.
         for round in 0..16 {
-            let start = self.bytes.len();
             // Most steps say little; room for a flood is made when one comes.
-            let room = if round == 0 {
-                start + (8 << 10)
-            } else {
-                FLUSH_BYTES
+            let room = match round {
+                0 => FLUSH_BYTES.min(self.length + (8 << 10)),
+                _ => FLUSH_BYTES,
             };
-            self.bytes.resize(room.min(FLUSH_BYTES), 0);
-            let read = rustix::io::read(output, &mut self.bytes[start..]);
-            self.bytes.truncate(start + read.unwrap_or(0));
+            if self.buffer.len() < room {
+                self.buffer.resize(room, 0);
+            }
+            let read = rustix::io::read(output, &mut self.buffer[self.length..]);
+            self.length += read.unwrap_or(0);
             match read {
                 Ok(0) => return Filled::End,
                 Ok(_) => filled = Filled::Some,
@@ -317,7 +320,7 @@ impl Pending {
                 Err(_) => return Filled::End,
             }
             self.since.get_or_insert_with(Instant::now);
-            if self.bytes.len() >= FLUSH_BYTES {
+            if self.length >= FLUSH_BYTES {
                 self.flush(log);
             }
         }
@@ -326,8 +329,8 @@ impl Pending {
 
     fn flush(&mut self, log: Log<'_>) {
         self.since = None;
-        if !self.bytes.is_empty() {
-            log(std::mem::take(&mut self.bytes));
+        if self.length > 0 {
+            log(&self.buffer[..std::mem::take(&mut self.length)]);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use capstan_model::trigger::ParameterValue;
-use capstan_model::wire::{AgentMessage, Fetch, Frame, FrameReader, RunnerMessage};
+use capstan_model::wire::{AgentMessage, Fetch, Frame, FrameReader, RunnerMessage, log_head};
 use rustix::fd::OwnedFd;
 
 use crate::os;
@@ -77,6 +77,8 @@ pub(crate) type Inbox = Receiver<RunnerMessage>;
 /// the program is to end by it.
 pub(crate) fn open(lost: impl Fn() + Send + 'static) -> io::Result<(Arc<Link>, Inbox)> {
     let (read, write) = os::pipe()?;
+    // In a container it is a pipe to the engine, which passes it on in as large pieces as it finds.
+    os::widen(io::stdout());
     let link = Arc::new(Link {
         out: Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         flow: Mutex::default(),
@@ -113,7 +115,7 @@ impl Link {
 
     /// Sends output, once the runner has room for it. A cancel does not wait for room: its processes have
     /// to be ended now, and what they say meanwhile is little.
-    pub(crate) fn log(&self, step: u32, offset: u64, bytes: Vec<u8>) {
+    pub(crate) fn log(&self, step: u32, offset: u64, bytes: &[u8]) {
         let size = bytes.len() as u64;
         let mut flow = lock(&self.flow);
         while flow.open > WINDOW && !self.is_canceled() {
@@ -125,11 +127,11 @@ impl Link {
         flow.open += size;
         flow.stored.entry(step).or_insert(0);
         drop(flow);
-        self.write(&Frame::Log {
-            step,
-            offset,
-            bytes,
-        });
+        let mut out = lock(&self.out);
+        let _ = out
+            .write_all(&log_head(step, offset, bytes.len()))
+            .and_then(|()| out.write_all(bytes))
+            .and_then(|()| out.flush());
     }
 
     fn write(&self, frame: &Frame) {

@@ -75,7 +75,7 @@ impl<'a> Output<'a> {
     }
 
     /// Bytes as they came.
-    pub(crate) fn bytes(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let size = bytes.len() as u64;
         self.open_line = bytes.last().is_some_and(|byte| *byte != b'\n');
         self.link.log(self.step, self.offset, bytes);
@@ -84,13 +84,13 @@ impl<'a> Output<'a> {
 
     /// A line of ours.
     pub(crate) fn line(&mut self, text: &str) {
-        self.bytes(format!("{text}\n").into_bytes());
+        self.bytes(format!("{text}\n").as_bytes());
     }
 
     /// A line of ours after output that may not have ended its last one.
     pub(crate) fn fresh_line(&mut self, text: &str) {
         let start = if self.open_line { "\n" } else { "" };
-        self.bytes(format!("{start}{text}\n").into_bytes());
+        self.bytes(format!("{start}{text}\n").as_bytes());
     }
 }
 
@@ -372,7 +372,7 @@ impl Task {
             at_ms: now_ms(),
         });
         let text = listing(&self.spec.environment);
-        Output::new(&self.link, step).bytes(text.into_bytes());
+        Output::new(&self.link, step).bytes(text.as_bytes());
         self.finished(step, Ended::well());
     }
 

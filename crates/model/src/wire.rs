@@ -289,6 +289,17 @@ impl Frame {
     }
 }
 
+/// What comes before the bytes of a [`Frame::Log`] of this size, for who does not want to copy them.
+pub fn log_head(step: u32, offset: u64, size: usize) -> [u8; 17] {
+    let mut head = [0; 17];
+    let length = u32::try_from(size + 13).unwrap_or(u32::MAX);
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4] = 2;
+    head[5..9].copy_from_slice(&step.to_le_bytes());
+    head[9..].copy_from_slice(&offset.to_le_bytes());
+    head
+}
+
 fn encode_json<T: Serialize>(tag: u8, message: &T, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -334,6 +345,11 @@ pub struct FrameReader {
 impl FrameReader {
     /// Adds bytes that were read.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.space(bytes.len()).extend_from_slice(bytes);
+    }
+
+    /// Where bytes that are read go, with room for so many; only to be added to.
+    pub fn space(&mut self, size: usize) -> &mut Vec<u8> {
         if self.start > 0 && self.start == self.buffer.len() {
             self.buffer.clear();
             self.start = 0;
@@ -341,7 +357,8 @@ impl FrameReader {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        self.buffer.extend_from_slice(bytes);
+        self.buffer.reserve(size);
+        &mut self.buffer
     }
 
     /// The next whole frame, `None` until more bytes come.
@@ -543,6 +560,21 @@ pub struct Continued {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_head_of_a_log_is_that_of_its_frame() {
+        for bytes in [&b""[..], b"hello\n"] {
+            let frame = Frame::Log {
+                step: 101,
+                offset: 1 << 40,
+                bytes: bytes.to_vec(),
+            };
+            let mut whole = Vec::new();
+            frame.encode(&mut whole);
+            let head = log_head(101, 1 << 40, bytes.len());
+            assert_eq!([&head[..], bytes].concat(), whole);
+        }
+    }
 
     #[test]
     fn frames_survive_any_cut_of_the_stream() {

@@ -315,22 +315,19 @@ impl Relay {
         let mut known = Wish::Go;
         let mut reader = stream.reader;
         let mut frames = FrameReader::default();
-        let mut buffer = vec![0; READ];
         let hello = Instant::now() + HELLO;
         loop {
             let limit = deadline.or((!self.greeted).then_some(hello));
             // What cannot be handed on is not read: the agent waits, and with it the job.
             let read = async {
                 self.uplink.room().await;
-                reader.read(&mut buffer).await
+                reader.read_buf(frames.space(READ)).await
             };
             tokio::select! {
                 read = read => {
-                    let read = read.ok().and_then(|count| buffer.get(..count));
-                    let Some(bytes) = read.filter(|bytes| !bytes.is_empty()) else {
+                    if !read.is_ok_and(|count| count > 0) {
                         return Some(lost(&mut left.place).await);
-                    };
-                    frames.push(bytes);
+                    }
                     match self.take_all(&mut frames, line) {
                         Ok(Some(outcome)) => {
                             left.finished = true;

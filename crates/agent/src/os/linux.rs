@@ -19,7 +19,7 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Makes room in a pipe. Unprivileged users may be out of pipe pages; a small pipe works as well, only
 /// slower.
-pub(crate) fn widen(pipe: &OwnedFd) {
+pub(crate) fn widen(pipe: impl AsFd) {
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Pipes here have the size they have.
-pub(crate) fn widen(_: &OwnedFd) {}
+pub(crate) fn widen(_: impl AsFd) {}
 
 /// A child, with a pipe that ends when the child is over.
 #[derive(Debug)]

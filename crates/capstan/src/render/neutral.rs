@@ -41,8 +41,21 @@ impl Neutralizer {
 
     /// Appends to `out` what may be shown of `bytes`.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        for byte in bytes {
-            self.byte(*byte, out);
+        let mut rest = bytes;
+        while let Some((first, after)) = rest.split_first() {
+            // Nearly all of nearly every output is text.
+            let run = match self.state {
+                State::Text => ordinary_run(rest),
+                _ => 0,
+            };
+            if run > 0 {
+                let (run, after) = rest.split_at(run);
+                out.extend_from_slice(run);
+                rest = after;
+            } else {
+                self.byte(*first, out);
+                rest = after;
+            }
         }
     }
 
@@ -136,6 +149,23 @@ impl Neutralizer {
     }
 }
 
+/// How many bytes from the start on are shown as they are.
+fn ordinary_run(bytes: &[u8]) -> usize {
+    /// Bytes that are looked at together, which a processor does in one go.
+    const TOGETHER: usize = 64;
+    let ordinary = |byte: u8| {
+        ((byte >= 0x20) & (byte != 0x7F) & (byte != 0xC2)) | (byte == b'\n') | (byte == b'\t')
+    };
+    let (chunks, _) = bytes.as_chunks::<TOGETHER>();
+    let whole = chunks
+        .iter()
+        .take_while(|chunk| chunk.iter().fold(true, |all, byte| all & ordinary(*byte)))
+        .count()
+        * TOGETHER;
+    let rest = bytes.get(whole..).unwrap_or_default();
+    whole + rest.iter().take_while(|byte| ordinary(**byte)).count()
+}
+
 /// A short text of a stranger's, a step's title for instance, on one line.
 pub fn one_line(text: &str) -> String {
     let mut out = Vec::new();
@@ -196,6 +226,23 @@ mod tests {
                     *expected,
                     "{input:?} by {piece}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn long_runs_are_cut_where_single_bytes_are() {
+        for special in 0..=255_u8 {
+            for at in [0, 1, 63, 64, 65, 127, 200] {
+                let mut input = vec![b'x'; 201];
+                input[at] = special;
+                let (mut together, mut single) = (Vec::new(), Vec::new());
+                Neutralizer::new(true).push(&input, &mut together);
+                let mut neutral = Neutralizer::new(true);
+                for byte in &input {
+                    neutral.byte(*byte, &mut single);
+                }
+                assert_eq!(together, single, "{special:#x} at {at}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Lines with a prefix, for a file, a pipe or another CI system. Never a question, never a repaint.
 
 use std::collections::HashMap;
+use std::io::BufRead;
 
 use capstan_model::{JobStatus, StepStatus, TaskId};
 use capstan_server::live::{Update, UpdateKind};
@@ -138,21 +139,23 @@ impl Renderer for Plain {
         } else {
             partial.neutral.push(bytes, &mut clean);
         }
-        let mut text = Vec::with_capacity(clean.len() * 2);
+        let mut text = Vec::with_capacity(clean.len() + clean.len() / 2);
         let mut rest = clean.as_slice();
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let (line, after) = rest.split_at(end + 1);
+        while !rest.is_empty() {
+            let start = text.len();
             text.extend_from_slice(&prefix);
-            text.extend_from_slice(line);
-            rest = after;
+            // A slice is read without fail.
+            let length = rest.read_until(b'\n', &mut text).unwrap_or_default();
+            if text.ends_with(b"\n") {
+                continue;
+            }
+            if length > LINE_MAX {
+                text.push(b'\n');
+            } else {
+                partial.line = text.split_off(start + prefix.len());
+                text.truncate(start);
+            }
         }
-        if rest.len() > LINE_MAX {
-            text.extend_from_slice(&prefix);
-            text.extend_from_slice(rest);
-            text.push(b'\n');
-            rest = &[];
-        }
-        partial.line = rest.to_vec();
         self.out.write(&text);
     }
 
