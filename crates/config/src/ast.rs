@@ -356,7 +356,11 @@ impl Compiler<'_> {
                         let help = Some(help.to_owned());
                         self.error_help("E_SCHEMA", message, entry.key_span, help);
                     }
-                    if steps.is_some_and(|steps| steps.seq().is_some_and(<[Ref]>::is_empty)) {
+                    // What was processed is version 2, and conditions may have left nothing of a list
+                    // (language 7.1).
+                    let empty =
+                        steps.is_some_and(|steps| steps.seq().is_some_and(<[Ref]>::is_empty));
+                    if empty && !self.v2 {
                         let message = format!("job {name}: `steps` holds at least one step");
                         self.schema(message, entry.key_span);
                     }

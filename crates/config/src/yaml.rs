@@ -322,14 +322,15 @@ impl Value {
                 a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
             }
             (Self::Map(a), Self::Map(b)) => {
-                let ordered = |(x, y): (&Entry, &Entry)| x.key == y.key && x.value.same(&y.value);
-                let others = || b.iter().map(|e| (&*e.key, &e.value)).collect();
+                // Each pair is compared once: what is compared again at every level never ends.
+                let ordered = a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.key == y.key);
+                if ordered {
+                    return a.iter().zip(b).all(|(x, y)| x.value.same(&y.value));
+                }
+                let others: HashMap<&str, &Ref> = b.iter().map(|e| (&*e.key, &e.value)).collect();
                 a.len() == b.len()
-                    && (a.iter().zip(b).all(ordered) || {
-                        let others: HashMap<&str, &Ref> = others();
-                        a.iter()
-                            .all(|x| others.get(&*x.key).is_some_and(|y| x.value.same(y)))
-                    })
+                    && a.iter()
+                        .all(|x| others.get(&*x.key).is_some_and(|y| x.value.same(y)))
             }
             _ => false,
         }
