@@ -182,8 +182,7 @@ impl Logs {
             *used = clock;
             return Ok(Some(Arc::clone(log)));
         }
-        let dir = self.dir.join(task.to_string());
-        let Some(log) = Log::open(&dir, step, create)? else {
+        let Some(log) = Log::open(&self.dir, task, step, create)? else {
             return Ok(None);
         };
         if open.files.len() >= OPEN_MAX {
@@ -205,8 +204,8 @@ impl Logs {
 }
 
 impl Log {
-    fn open(dir: &Path, step: u32, create: bool) -> Result<Option<Self>, StoreError> {
-        let path = dir.join(format!("{step}.log"));
+    fn open(dir: &Path, task: TaskId, step: u32, create: bool) -> Result<Option<Self>, StoreError> {
+        let path = dir.join(format!("{task}.{step}.log"));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(create);
         let file = match options.open(&path) {

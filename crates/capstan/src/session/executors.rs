@@ -34,7 +34,7 @@ pub async fn choose(
 ) -> Result<Executors, Failure> {
     let shared = Run::shared(directory, "bin");
     let host = || -> Result<Arc<dyn Executor>, Failure> {
-        let executor = HostExecutor::new(directory.join("places"), &shared)
+        let executor = HostExecutor::new(directory, &shared)
             .map_err(|error| Failure::setup(format!("jobs cannot run on this machine: {error}")))?;
         Ok(Arc::new(executor))
     };

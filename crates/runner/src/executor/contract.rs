@@ -39,6 +39,7 @@ macro_rules! contract {
             places_are_apart,
             much_output_comes_through_in_order,
             the_folders_of_the_kernel_are_refused,
+            what_was_made_ready_is_a_place_or_nothing,
         );
     };
     (@each $subject:expr; $($name:ident,)*) => {
@@ -98,6 +99,19 @@ impl Session {
         drop(self.stream);
         in_time(self.place.stop()).await;
     }
+}
+
+/// Getting ready changes nothing of the places that come, and leaves nothing when none does.
+pub(super) async fn what_was_made_ready_is_a_place_or_nothing(subject: &dyn Subject) {
+    subject.executor().warm_up();
+    let mut first = Session::open(subject).await;
+    let mut second = Session::open(subject).await;
+    for session in [&mut first, &mut second] {
+        assert_eq!(session.ask("echo ready").await, "ready");
+    }
+    first.stop().await;
+    second.stop().await;
+    subject.executor().warm_up();
 }
 
 pub(super) async fn prepare(

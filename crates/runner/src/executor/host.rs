@@ -40,6 +40,9 @@ const KEPT: &[&str] = &[
     "SSL_CERT_DIR",
 ];
 
+/// What the folders of places are called by.
+const PREFIX: &str = "place-";
+
 /// How long an agent has to leave by itself after its stream was closed.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -57,7 +60,7 @@ pub struct HostExecutor {
 }
 
 impl HostExecutor {
-    /// Places go below `base`, which is made with the first of them. What all places of this machine have
+    /// Places are folders in `base`, and the only ones there that are called like them. What all places of this machine have
     /// in common is kept in `shared`.
     ///
     /// # Errors
@@ -76,7 +79,7 @@ impl HostExecutor {
 
     /// A place with its folders, and nothing running in it.
     fn place(&self, name: &str) -> Result<HostPlace, PlaceError> {
-        let root = self.base.join(name);
+        let root = self.base.join(format!("{PREFIX}{name}"));
         for folder in ["home", "tmp"] {
             std::fs::create_dir_all(root.join(folder)).map_err(|error| {
                 PlaceError::Infrastructure(format!("cannot make {}: {error}", root.display()))
@@ -173,16 +176,22 @@ impl Executor for HostExecutor {
                 // A removal that panicked has left files, which the next line takes.
                 let _ = removal.await;
             }
-            if std::fs::remove_dir(&self.base).is_ok() || !self.base.exists() {
+            // Places that nobody stopped, because their tasks were lost.
+            let left: Vec<PathBuf> = std::fs::read_dir(&self.base)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+                .map(|entry| entry.path())
+                .collect();
+            if left.is_empty() {
                 return Ok(());
             }
-            let base = self.base.clone();
             let swept = tokio::task::spawn_blocking(move || {
-                for place in std::fs::read_dir(&base).into_iter().flatten().flatten() {
-                    // A place that nobody stopped, because its task was lost.
-                    kill_strays(place.path().as_os_str());
+                for place in left {
+                    kill_strays(place.as_os_str());
+                    remove(&place);
                 }
-                remove(&base);
             });
             swept.await.map_err(|error| {
                 PlaceError::Infrastructure(format!(

@@ -67,7 +67,7 @@ fn lines_are_found_across_blocks_and_after_a_crash() {
     check(&logs);
     check(&Logs::new(root.clone()));
     // The index is a cache: cut short or gone, it is made again.
-    let index = root.join(task.to_string()).join("7.idx");
+    let index = root.join(format!("{task}.7.idx"));
     OpenOptions::new()
         .write(true)
         .open(&index)

@@ -46,6 +46,12 @@ async fn host() -> Option<Host> {
 
 contract!(host());
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.base);
+    }
+}
+
 impl Subject for Host {
     fn executor(&self) -> &dyn Executor {
         &self.executor
@@ -95,7 +101,9 @@ impl Subject for Host {
 async fn a_job_gets_a_fresh_home_and_little_of_the_callers_environment() {
     let host = host().await.unwrap();
     let mut session = Session::open(&host).await;
-    let root = host.base.join("00000000-0000-4000-8000-000000000001.0.1.1");
+    let root = host
+        .base
+        .join("place-00000000-0000-4000-8000-000000000001.0.1.1");
     assert_eq!(session.ask("pwd").await, root.display().to_string());
     let home = root.join("home").display().to_string();
     assert_eq!(session.ask("echo $HOME").await, home);
@@ -108,6 +116,33 @@ async fn a_job_gets_a_fresh_home_and_little_of_the_callers_environment() {
     assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO_")));
     assert_eq!(session.ask("env | grep -c ^CARGO_").await, "0");
     session.stop().await;
+    host.executor.sweep().await.unwrap();
+    assert_eq!(host.remains().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_task_gets_the_place_that_was_made_ready() {
+    let host = host().await.unwrap();
+    host.executor.warm_up();
+    let mut first = Session::open(&host).await;
+    let spare = host.base.join("place-spare").display().to_string();
+    assert_eq!(first.ask("pwd").await, spare);
+    let mut second = Session::open(&host).await;
+    assert_ne!(second.ask("pwd").await, spare);
+    first.stop().await;
+    second.stop().await;
+    // One whose agent is gone is no place.
+    host.executor.warm_up();
+    let pid = {
+        let spare = host.executor.spare.lock().unwrap();
+        let child = spare.as_ref().unwrap().child.as_ref().unwrap();
+        child.id().unwrap().to_string()
+    };
+    host.kill(&pid).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let mut third = Session::open(&host).await;
+    assert_ne!(third.ask("pwd").await, spare);
+    third.stop().await;
     host.executor.sweep().await.unwrap();
     assert_eq!(host.remains().await, [""; 0]);
 }
