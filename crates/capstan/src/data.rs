@@ -96,7 +96,12 @@ impl Run {
             .map_err(std::io::Error::from)
             .and_then(|line| {
                 let mut file = fs::OpenOptions::new().append(true).open(&path)?;
-                file.write_all(format!("\n{line}\n").as_bytes())
+                file.write_all(format!("\n{line}\n").as_bytes())?;
+                // Somebody comes back to one that waits.
+                if status == "on_hold" {
+                    file.sync_all()?;
+                }
+                Ok(())
             })
             .map_err(|error| cannot("write", &path, &error))?;
         self.file.status = Some(end.status);

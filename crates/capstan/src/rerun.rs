@@ -72,7 +72,11 @@ pub fn main(args: &RerunArgs) -> Result<Code, Failure> {
             match again {
                 Ok(id) => made.push(id),
                 Err(error) => {
-                    session.shut_down().await;
+                    if made.is_empty() {
+                        session.keep_status().await;
+                    } else {
+                        session.shut_down().await;
+                    }
                     return Err(Failure::config(error.to_string()));
                 }
             }

@@ -20,7 +20,8 @@ pub struct AgentBinary {
 /// `CAPSTAN_AGENT` names nothing, or this program cannot find itself.
 pub fn agent() -> io::Result<AgentBinary> {
     if let Some(named) = std::env::var_os("CAPSTAN_AGENT") {
-        let program = PathBuf::from(named);
+        // Links to it are made elsewhere.
+        let program = std::path::absolute(named)?;
         return if program.is_file() {
             Ok(AgentBinary {
                 program,

@@ -321,7 +321,8 @@ impl Relay {
             // What cannot be handed on is not read: the agent waits, and with it the job.
             let read = async {
                 self.uplink.room().await;
-                reader.read_buf(frames.space(READ)).await
+                let mut part = (&mut reader).take(READ as u64);
+                part.read_buf(frames.space(READ)).await
             };
             tokio::select! {
                 read = read => {

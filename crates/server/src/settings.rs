@@ -37,7 +37,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Where places die with this process, so does what is not on the disk yet (safety rule 10).
+    /// A server waits for the disk at every commit (safety rule 10). Where places die with this process, a
+    /// new run does not: it would not outlive a loss of power anyway.
     pub(crate) fn writes(&self) -> Writes {
         match self.on_disconnect {
             OnDisconnect::Die => Writes::ToTheSystem,

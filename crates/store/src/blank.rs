@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::db;
 use crate::error::StoreError;
 
-/// Every database begins with these bytes; that many more are its header.
+/// Every database begins with these bytes. Its size in pages follows at byte 28, that of a page at 16.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Copies the blank database of `folder` to `file`, which does not exist, and makes the blank one first
@@ -36,7 +36,7 @@ fn name() -> String {
 /// Puts the blank database where the new one goes, whole or not at all.
 fn place(blank: &Path, file: &Path) -> io::Result<()> {
     let bytes = fs::read(blank)?;
-    if !bytes.starts_with(MAGIC) {
+    if !is_whole(&bytes) {
         return Err(io::Error::other("no database"));
     }
     let next = file.with_extension("db.next");
@@ -44,16 +44,32 @@ fn place(blank: &Path, file: &Path) -> io::Result<()> {
     fs::rename(next, file)
 }
 
+/// Whether this is a database with more than its first page, all of which is here. One whose tables never
+/// left its log of writes has nothing but that page.
+fn is_whole(bytes: &[u8]) -> bool {
+    let number = |at: usize, length: usize| {
+        let bytes = bytes.get(at..at + length).unwrap_or_default();
+        bytes.iter().fold(0, |n, byte| n << 8 | usize::from(*byte))
+    };
+    let (page, pages) = (number(16, 2), number(28, 4));
+    bytes.starts_with(MAGIC) && pages > 1 && page.checked_mul(pages) == Some(bytes.len())
+}
+
 /// Makes the blank database beside its place, then moves it there. It reaches the disk before it has its
 /// name: half of one would spoil every store to come.
 async fn make(folder: &Path, blank: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(folder).map_err(StoreError::io("making", folder))?;
-    let next = Next(folder.join(format!("{}.{}", name(), std::process::id())));
-    // One who was killed at it may have had the same number.
-    next.remove();
+    let next = Next(folder.join(format!("{}.{}", name(), uuid::Uuid::new_v4())));
     let mut connection = db::connect(&next.0, db::Writes::ToTheDisk).await?;
     db::create(&mut connection).await?;
     db::close(connection, db::Writes::ToTheDisk).await;
+    let bytes = fs::read(&next.0).map_err(StoreError::io("reading", &next.0))?;
+    if !is_whole(&bytes) {
+        return Err(StoreError::corrupt(
+            "a new database",
+            "its tables are not in it",
+        ));
+    }
     File::open(&next.0)
         .and_then(|file| file.sync_all())
         .map_err(StoreError::io("writing", &next.0))?;
@@ -63,20 +79,14 @@ async fn make(folder: &Path, blank: &Path) -> Result<(), StoreError> {
 /// A database being made, with what SQLite keeps beside it. Gone when dropped.
 struct Next(PathBuf);
 
-impl Next {
-    fn remove(&self) {
+impl Drop for Next {
+    fn drop(&mut self) {
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let mut name = self.0.clone().into_os_string();
             name.push(suffix);
             // After it was moved there is nothing to remove.
             let _ = fs::remove_file(name);
         }
-    }
-}
-
-impl Drop for Next {
-    fn drop(&mut self) {
-        self.remove();
     }
 }
 
@@ -115,10 +125,23 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_database_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(name()), "torn").unwrap();
-        let file = dir.path().join("run.db");
-        assert!(copy(dir.path(), &file).await);
-        assert!(tables(&file).await.contains(&String::from("events")));
+        let blank = dir.path().join(name());
+        assert!(copy(dir.path(), &dir.path().join("first.db")).await);
+        let whole = fs::read(&blank).unwrap();
+        let mut one_page = whole[..4096].to_vec();
+        one_page[28..32].copy_from_slice(&1_u32.to_be_bytes());
+        let torn = [
+            &b"torn"[..],
+            &whole[..whole.len() - 1],
+            &whole[..4096],
+            &one_page,
+        ];
+        for (at, torn) in torn.into_iter().enumerate() {
+            fs::write(&blank, torn).unwrap();
+            let file = dir.path().join(format!("run{at}.db"));
+            assert!(copy(dir.path(), &file).await);
+            assert!(tables(&file).await.contains(&String::from("events")));
+        }
     }
 
     #[tokio::test]

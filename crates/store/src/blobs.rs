@@ -59,6 +59,19 @@ impl Blobs {
         Ok(())
     }
 
+    /// Waits until every blob is on the disk.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(StoreError::io("reading", &self.dir))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(StoreError::io("reading", &self.dir))?.path();
+            sync_path(&path)?;
+        }
+        sync_path(&self.dir)
+    }
+
     /// Stores bytes.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let mut writer = self.writer()?;
@@ -180,4 +193,10 @@ pub fn digest(bytes: &[u8]) -> Digest {
         Ok(digest) => digest,
         Err(_) => unreachable!("a SHA-256 always has 64 hex digits"),
     }
+}
+/// Waits until a file, or the names in a folder, are on the disk.
+pub(crate) fn sync_path(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(StoreError::io("writing", path))
 }

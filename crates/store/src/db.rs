@@ -18,13 +18,13 @@ pub(crate) const INIT: &str = include_str!("migrations/0001_init.sql");
 pub(crate) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 
 /// How far what is written goes before it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writes {
+    /// To the system, which writes it within the minute. It outlives every process, and is for the record
+    /// of a new run on a laptop: the run itself does not outlive a loss of power either.
+    ToTheSystem,
     /// To the disk: it outlives a loss of power.
     ToTheDisk,
-    /// To the system, which writes it within the minute. It outlives every process, and is for the record
-    /// of a run on a laptop: the run itself does not outlive a loss of power either.
-    ToTheSystem,
 }
 
 impl Writes {

@@ -42,6 +42,7 @@ pub struct Store {
 struct Inner {
     file: PathBuf,
     fresh: bool,
+    writes: Writes,
     writer: mpsc::Sender<Command>,
     reader: tokio::sync::Mutex<Option<AnyConnection>>,
     logs: Logs,
@@ -69,6 +70,11 @@ impl Store {
             Some(blanks) if fresh => blank::copy(blanks, &file).await,
             _ => false,
         };
+        // What is there already has reached the disk, and does not become less safe by being opened.
+        let writes = match fresh {
+            true => writes,
+            false => Writes::ToTheDisk,
+        };
         let mut connection = db::connect(&file, writes).await?;
         let blobs = Blobs::new(dir.join("blobs"));
         if fresh && !copied {
@@ -95,6 +101,7 @@ impl Store {
             inner: Arc::new(Inner {
                 file,
                 fresh,
+                writes,
                 writer,
                 reader: tokio::sync::Mutex::new(None),
                 logs: Logs::new(dir.join("logs")),
@@ -140,12 +147,21 @@ impl Store {
 
     /// Writes what is pending and closes the database. Later writes are refused.
     pub async fn close(&self, writes: Writes) -> Result<(), StoreError> {
+        let writes = writes.max(self.inner.writes);
         if let Some(connection) = self.inner.reader.lock().await.take() {
             db::close(connection, writes).await;
         }
         let (reply, answer) = oneshot::channel();
         self.send(Command::Close(writes, reply)).await?;
-        let closed = answer.await.map_err(|_| StoreError::Closed)?;
+        let mut closed = answer.await.map_err(|_| StoreError::Closed)?;
+        if writes == Writes::ToTheDisk {
+            // What the rows speak of goes along: plans and sources, and the names of all of it.
+            closed = closed.and(self.inner.blobs.sync()).and_then(|()| {
+                let dir = self.inner.file.parent().unwrap_or(&self.inner.file);
+                blobs::sync_path(dir)?;
+                dir.parent().map_or(Ok(()), blobs::sync_path)
+            });
+        }
         // Somebody may hold a clone for a while yet; the directory is free now.
         drop(
             self.inner

@@ -78,3 +78,24 @@ fn become_user(_: &Ids) -> io::Result<()> {
     // Elsewhere there are no containers, and steps run as whoever runs Capstan.
     Ok(())
 }
+
+/// A command that has a directory of its own starts without a fork where the C library can do that. Rust
+/// asks for it weakly, and a static program has of the library only what it names: so it is named here.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "a function of the C library is declared")]
+mod spawn {
+    use std::ffi::{c_char, c_int, c_void};
+
+    // SAFETY: this is its declaration in the C library's headers (since version 2.29); it is never called
+    // from here.
+    unsafe extern "C" {
+        fn posix_spawn_file_actions_addchdir_np(
+            actions: *mut c_void,
+            folder: *const c_char,
+        ) -> c_int;
+    }
+
+    #[used]
+    static NAMED: unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int =
+        posix_spawn_file_actions_addchdir_np;
+}

@@ -56,20 +56,24 @@ pub struct HostExecutor {
     bin: PathBuf,
     /// A place whose agent waits for a task.
     spare: Mutex<Option<HostPlace>>,
+    /// Every place of this run that is not known to be gone.
+    made: Mutex<Vec<PathBuf>>,
     removals: Removals,
 }
 
 impl HostExecutor {
-    /// Places are folders in `base`, and the only ones there that are called like them. What all places of this machine have
-    /// in common is kept in `shared`.
+    /// Places are folders in `base`, and the only ones there that are called like them. What all places of
+    /// this machine have in common is kept in `shared`.
     ///
     /// # Errors
     /// There is no agent program, or `shared` cannot be written to.
     pub fn new(base: impl Into<PathBuf>, shared: &Path) -> io::Result<Self> {
         let agent = agent_bin::agent()?;
         let bin = job_commands(&agent, shared)?;
+        let base = base.into();
         Ok(Self {
-            base: base.into(),
+            made: Mutex::new(places_in(&base)),
+            base,
             agent,
             bin,
             spare: Mutex::default(),
@@ -77,14 +81,25 @@ impl HostExecutor {
         })
     }
 
-    /// A place with its folders, and nothing running in it.
+    /// A place with its folders, and nothing running in it. It was not there before: what a killed process
+    /// left is nobody's fresh directory.
     fn place(&self, name: &str) -> Result<HostPlace, PlaceError> {
         let root = self.base.join(format!("{PREFIX}{name}"));
-        for folder in ["home", "tmp"] {
-            std::fs::create_dir_all(root.join(folder)).map_err(|error| {
-                PlaceError::Infrastructure(format!("cannot make {}: {error}", root.display()))
-            })?;
-        }
+        let make = || -> io::Result<()> {
+            match std::fs::create_dir(&root) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    std::fs::create_dir_all(&self.base)?;
+                    std::fs::create_dir(&root)?;
+                }
+                made => made?,
+            }
+            self.made().push(root.clone());
+            std::fs::create_dir(root.join("home"))?;
+            std::fs::create_dir(root.join("tmp"))
+        };
+        make().map_err(|error| {
+            PlaceError::Infrastructure(format!("cannot make {}: {error}", root.display()))
+        })?;
         Ok(HostPlace {
             cookie: root.clone().into_os_string(),
             root,
@@ -96,6 +111,10 @@ impl HostExecutor {
         })
     }
 
+    fn made(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_spare(&self) -> Option<HostPlace> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         // One whose agent is gone is none; its folder goes with the last sweep.
@@ -103,25 +122,31 @@ impl HostExecutor {
     }
 }
 
-/// A folder with the commands that steps may call, all of them the agent's program. It is made once for
-/// each program, and then only read.
+/// The places in a folder that processes of earlier left behind.
+fn places_in(base: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// A folder with the commands that steps may call, all of them the agent's program. It is shared by all
+/// runs with that program, and put right by the next one if a job has changed it.
 fn job_commands(agent: &AgentBinary, shared: &Path) -> io::Result<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
     let name = hex::encode(Sha256::digest(agent.program.as_os_str().as_bytes()));
     let bin = shared.join(name.get(..16).unwrap_or(&name));
-    // The last command is made last.
-    let made = JOB_COMMANDS
-        .last()
-        .is_some_and(|last| bin.join(last).symlink_metadata().is_ok());
-    if !made {
-        std::fs::create_dir_all(&bin)?;
-        for command in JOB_COMMANDS {
-            match std::os::unix::fs::symlink(&agent.program, bin.join(command)) {
-                // Another run is at it.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => made?,
-            }
+    for command in JOB_COMMANDS {
+        let link = bin.join(command);
+        if std::fs::read_link(&link).is_ok_and(|target| target == agent.program) {
+            continue;
         }
+        std::fs::create_dir_all(&bin)?;
+        // Another run may be at the same.
+        let next = bin.join(format!(".{command}.{}", uuid::Uuid::new_v4().simple()));
+        std::os::unix::fs::symlink(&agent.program, &next)?;
+        std::fs::rename(&next, &link)?;
     }
     Ok(bin)
 }
@@ -151,7 +176,7 @@ impl Executor for HostExecutor {
 
     fn warm_up(&self) {
         // What is wrong with a spare place is told by the first one that is asked for.
-        let Ok(mut place) = self.place("spare") else {
+        let Ok(mut place) = self.place(&uuid::Uuid::new_v4().simple().to_string()) else {
             return;
         };
         let Ok(stream) = place.spawn() else {
@@ -176,14 +201,9 @@ impl Executor for HostExecutor {
                 // A removal that panicked has left files, which the next line takes.
                 let _ = removal.await;
             }
-            // Places that nobody stopped, because their tasks were lost.
-            let left: Vec<PathBuf> = std::fs::read_dir(&self.base)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
-                .map(|entry| entry.path())
-                .collect();
+            // Places that nobody stopped, because their tasks were lost or an earlier process was killed.
+            let mut left = std::mem::take(&mut *self.made());
+            left.retain(|place| place.symlink_metadata().is_ok());
             if left.is_empty() {
                 return Ok(());
             }

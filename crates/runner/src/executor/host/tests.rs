@@ -34,6 +34,7 @@ async fn host() -> Option<Host> {
         },
         bin: base.join("bin"),
         spare: std::sync::Mutex::default(),
+        made: std::sync::Mutex::default(),
         removals: super::Removals::default(),
     };
     let places = AtomicU32::new(0);
@@ -123,9 +124,15 @@ async fn a_job_gets_a_fresh_home_and_little_of_the_callers_environment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_task_gets_the_place_that_was_made_ready() {
     let host = host().await.unwrap();
+    let ready = || {
+        let spare = host.executor.spare.lock().unwrap();
+        let spare = spare.as_ref().unwrap();
+        let pid = spare.child.as_ref().unwrap().id().unwrap();
+        (spare.root.display().to_string(), pid.to_string())
+    };
     host.executor.warm_up();
+    let (spare, _) = ready();
     let mut first = Session::open(&host).await;
-    let spare = host.base.join("place-spare").display().to_string();
     assert_eq!(first.ask("pwd").await, spare);
     let mut second = Session::open(&host).await;
     assert_ne!(second.ask("pwd").await, spare);
@@ -133,18 +140,49 @@ async fn the_first_task_gets_the_place_that_was_made_ready() {
     second.stop().await;
     // One whose agent is gone is no place.
     host.executor.warm_up();
-    let pid = {
-        let spare = host.executor.spare.lock().unwrap();
-        let child = spare.as_ref().unwrap().child.as_ref().unwrap();
-        child.id().unwrap().to_string()
-    };
+    let (dead, pid) = ready();
+    assert_ne!(dead, spare, "no place is used twice");
     host.kill(&pid).await;
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     let mut third = Session::open(&host).await;
-    assert_ne!(third.ask("pwd").await, spare);
+    assert_ne!(third.ask("pwd").await, dead);
     third.stop().await;
     host.executor.sweep().await.unwrap();
     assert_eq!(host.remains().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_left_is_nobodys_fresh_directory() {
+    let host = host().await.unwrap();
+    let request = host.request();
+    let name = format!("place-{}.{}", request.task, request.lease_epoch);
+    std::fs::create_dir_all(host.base.join(&name).join("home/old")).unwrap();
+    let refused = prepare(&host, &request).await;
+    assert!(matches!(refused, Err(PlaceError::Infrastructure(_))));
+    // The next process of the same run removes it.
+    assert_eq!(super::places_in(&host.base), [host.base.join(&name)]);
+    *host.executor.made() = super::places_in(&host.base);
+    host.executor.sweep().await.unwrap();
+    assert_eq!(host.remains().await, [""; 0]);
+}
+
+#[test]
+fn the_commands_of_jobs_are_put_right_by_the_next_run() {
+    let shared = tempfile::tempdir().unwrap();
+    let agent = AgentBinary {
+        program: "/bin/sh".into(),
+        args: Vec::new(),
+    };
+    let bin = super::job_commands(&agent, shared.path()).unwrap();
+    std::fs::remove_file(bin.join("circleci")).unwrap();
+    std::fs::remove_file(bin.join("circleci-agent")).unwrap();
+    std::fs::write(bin.join("circleci"), "#!/bin/sh").unwrap();
+    assert_eq!(super::job_commands(&agent, shared.path()).unwrap(), bin);
+    for command in ["circleci", "circleci-agent"] {
+        let target = std::fs::read_link(bin.join(command)).unwrap();
+        assert_eq!(target, std::path::Path::new("/bin/sh"));
+    }
+    assert_eq!(std::fs::read_dir(&bin).unwrap().count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
