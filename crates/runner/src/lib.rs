@@ -54,6 +54,8 @@ pub struct Runner {
 pub(crate) struct Inner {
     pub(crate) api: RunnerApi,
     pub(crate) settings: RunnerSettings,
+    /// One question at a time: a second one would only wait beside the first, and cost as much.
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// Why a runner stopped by itself.
@@ -69,7 +71,11 @@ impl Runner {
     pub fn new(settings: RunnerSettings) -> Self {
         let api = RunnerApi::over(settings.socket.clone());
         Self {
-            inner: Arc::new(Inner { api, settings }),
+            inner: Arc::new(Inner {
+                api,
+                settings,
+                asking: tokio::sync::Mutex::default(),
+            }),
         }
     }
 
@@ -153,6 +159,7 @@ async fn claim_and_warm_up(
             _ => {}
         }
     };
+    let _turn = inner.asking.lock().await;
     let (claimed, ()) = tokio::join!(biased; inner.api.claim(claim), warm_up);
     claimed
 }
