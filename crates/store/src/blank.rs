@@ -5,6 +5,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use capstan_model::Digest;
+use sha2::{Digest as _, Sha256};
+
 use crate::db;
 use crate::error::StoreError;
 
@@ -25,12 +28,8 @@ pub(crate) async fn copy(folder: &Path, file: &Path) -> bool {
 
 /// One name for one set of tables: another version of Capstan has another blank database.
 fn name() -> String {
-    let hash = db::INIT
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("blank-{hash:016x}.db")
+    let digest = Digest::of(Sha256::digest(db::INIT).into());
+    format!("{}.db", digest.as_str())
 }
 
 /// Puts the blank database where the new one goes, whole or not at all.

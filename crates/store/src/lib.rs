@@ -70,7 +70,7 @@ impl Store {
             Some(blanks) if fresh => blank::copy(blanks, &file).await,
             _ => false,
         };
-        // What is there already has reached the disk, and does not become less safe by being opened.
+        // What is there already does not become less safe by being opened.
         let writes = match fresh {
             true => writes,
             false => Writes::ToTheDisk,
@@ -214,4 +214,35 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(StoreError::io("writing", &path))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn synchronous(file: &Path, writes: Writes) -> i64 {
+        use sqlx::Row;
+        let mut connection = db::connect(file, writes).await.unwrap();
+        let row = sqlx::query("PRAGMA synchronous")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        db::close(connection, writes).await;
+        row.get(0)
+    }
+
+    #[tokio::test]
+    async fn only_a_new_store_may_leave_its_writes_to_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        for expected in [Writes::ToTheSystem, Writes::ToTheDisk] {
+            let store = Store::open(dir.path(), Writes::ToTheSystem, None)
+                .await
+                .unwrap();
+            assert_eq!(store.inner.writes, expected);
+            store.close(Writes::ToTheSystem).await.unwrap();
+        }
+        let file = dir.path().join("run.db");
+        assert_eq!(synchronous(&file, Writes::ToTheSystem).await, 0, "OFF");
+        assert_eq!(synchronous(&file, Writes::ToTheDisk).await, 2, "FULL");
+    }
 }

@@ -8,9 +8,10 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use capstan_model::Digest;
 use capstan_model::wire::{EXIT_ALONE, JOB_COMMANDS, PinnedImage};
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -135,8 +136,8 @@ fn places_in(base: &Path) -> Vec<PathBuf> {
 /// runs with that program, and put right by the next one if a job has changed it.
 fn job_commands(agent: &AgentBinary, shared: &Path) -> io::Result<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
-    let name = hex::encode(Sha256::digest(agent.program.as_os_str().as_bytes()));
-    let bin = shared.join(name.get(..16).unwrap_or(&name));
+    let path = Sha256::digest(agent.program.as_os_str().as_bytes());
+    let bin = shared.join(Digest::of(path.into()).as_str());
     for command in JOB_COMMANDS {
         let link = bin.join(command);
         if std::fs::read_link(&link).is_ok_and(|target| target == agent.program) {
