@@ -392,3 +392,54 @@ async fn a_newer_schema_is_refused() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_unit_that_fails_half_way_leaves_nothing_and_its_neighbours_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Store::open(dir.path(), Writes::ToTheSystem, None);
+    open()
+        .await
+        .unwrap()
+        .close(Writes::ToTheSystem)
+        .await
+        .unwrap();
+    let url = format!("sqlite://{}", dir.path().join("run.db").display());
+    let mut raw = <sqlx::AnyConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    // Its event is stored by then.
+    sqlx::query(
+        "CREATE TRIGGER no BEFORE INSERT ON pipelines WHEN NEW.number = 7 \
+         BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+    )
+    .execute(&mut raw)
+    .await
+    .unwrap();
+    sqlx::Connection::close(raw).await.unwrap();
+    let store = open().await.unwrap();
+    let ids: Vec<_> = (0..12).map(|_| PipelineId(Uuid::new_v4())).collect();
+    let waiting: Vec<_> = ids
+        .iter()
+        .enumerate()
+        .map(|(n, id)| {
+            let mut row = pipeline_row(*id);
+            if let Row::Pipeline(row) = &mut row
+                && n % 3 == 2
+            {
+                row.number = 7;
+            }
+            let unit = unit(*id, 0, vec![row], Vec::new());
+            let store = store.clone();
+            tokio::spawn(async move { store.commit_unit(unit).await })
+        })
+        .collect();
+    for (n, task) in waiting.into_iter().enumerate() {
+        assert_eq!(task.await.unwrap().is_ok(), n % 3 != 2, "unit {n}");
+    }
+    for (n, id) in ids.iter().enumerate() {
+        let expected = usize::from(n % 3 != 2);
+        assert_eq!(store.events(*id).await.unwrap().len(), expected, "{n}");
+        assert_eq!(store.rows(*id).await.unwrap().len(), expected, "{n}");
+    }
+    store.close(Writes::ToTheSystem).await.unwrap();
+}
