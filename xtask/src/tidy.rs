@@ -20,7 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "capstan",
         &[
-            "model", "config", "server", "runner", "agent", "client", "scm",
+            "model", "config", "server", "runner", "agent", "client", "scm", "sys",
         ],
     ),
 ];

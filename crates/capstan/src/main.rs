@@ -10,6 +10,7 @@ mod data;
 mod dotenv;
 mod exit;
 mod history;
+mod late;
 mod logs;
 mod orb;
 mod plan;
@@ -28,6 +29,7 @@ mod why;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use late::Late;
 
 /// Runs CircleCI configs, unmodified, on this machine
 #[derive(Parser, Debug)]
@@ -61,19 +63,19 @@ enum Command {
 
 Jobs check out the files as they stand: uncommitted changes included, ignored files and the .git
 directory left out. --branch and --tag only label the run. Ctrl-C cancels; twice, it kills.")]
-    Run(run::RunArgs),
+    Run(Late<run::RunArgs>),
     /// Say what would run, what would wait, what would be skipped, and why
     #[command(after_help = "Examples:
   capstan plan --branch feature
   capstan plan --tag v1.2.0 --json")]
-    Plan(plan::PlanArgs),
+    Plan(Late<plan::PlanArgs>),
     /// Run a run again, or part of it, with the config and sources it had
     #[command(after_help = "Examples:
   capstan rerun                            the last run, from its start
   capstan rerun --from-failed              what failed, and what waited for it
   capstan rerun 3f2a --job test            one job of that run, even a green one
   capstan rerun --job build --with-downstream")]
-    Rerun(rerun::RerunArgs),
+    Rerun(Late<rerun::RerunArgs>),
     /// Approve what a run waits for, and let it go on
     #[command(
         override_usage = "capstan approve [OPTIONS] [RUN] <NAME>",
@@ -84,25 +86,25 @@ directory left out. --branch and --tag only label the run. Ctrl-C cancels; twice
 
 Jobs check out the sources the run had. Variables and contexts are not kept with a run: give them again."
     )]
-    Approve(approve::ApproveArgs),
+    Approve(Late<approve::ApproveArgs>),
     /// List the runs of this project
-    Runs(runs::RunsArgs),
+    Runs(Late<runs::RunsArgs>),
     /// Show the workflows, jobs and steps of a run
-    Show(show::ShowArgs),
+    Show(Late<show::ShowArgs>),
     /// Print the output of a run's steps
     #[command(after_help = "Examples:
   capstan logs                       everything the last run wrote
   capstan logs latest test           one job
   capstan logs 3f2a test --step 102  one step")]
-    Logs(logs::LogsArgs),
+    Logs(Late<logs::LogsArgs>),
     /// Say why each job ran, waited or was skipped
-    Why(why::WhyArgs),
+    Why(Late<why::WhyArgs>),
     /// Check or expand config files
     #[command(subcommand)]
-    Config(config::ConfigArgs),
+    Config(Late<config::ConfigArgs>),
     /// Look at orbs, and make them
     #[command(subcommand)]
-    Orb(orb::OrbCommand),
+    Orb(Late<orb::OrbCommand>),
 }
 
 fn main() -> ExitCode {
@@ -118,17 +120,18 @@ fn main() -> ExitCode {
         Some("guard") => return capstan_runner::guard::main(raw.collect()),
         _ => {}
     }
+    capstan_sys::take_memory_in_large_pieces();
     let result = match &Cli::parse().command {
-        Command::Run(args) => run::main(args),
-        Command::Plan(args) => plan::main(args),
-        Command::Rerun(args) => rerun::main(args),
-        Command::Approve(args) => approve::main(args),
-        Command::Runs(args) => runs::main(args),
-        Command::Show(args) => show::main(args),
-        Command::Logs(args) => logs::main(args),
-        Command::Why(args) => why::main(args),
-        Command::Config(args) => config::main(args),
-        Command::Orb(args) => orb::main(args),
+        Command::Run(Late(args)) => run::main(args),
+        Command::Plan(Late(args)) => plan::main(args),
+        Command::Rerun(Late(args)) => rerun::main(args),
+        Command::Approve(Late(args)) => approve::main(args),
+        Command::Runs(Late(args)) => runs::main(args),
+        Command::Show(Late(args)) => show::main(args),
+        Command::Logs(Late(args)) => logs::main(args),
+        Command::Why(Late(args)) => why::main(args),
+        Command::Config(Late(args)) => config::main(args),
+        Command::Orb(Late(args)) => orb::main(args),
     };
     match result {
         Ok(code) => code.into(),

@@ -79,6 +79,35 @@ fn become_user(_: &Ids) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the allocator ask the system for a mebibyte more than it needs, and give back no less. A short
+/// process then asks a few times instead of dozens, for each of its threads.
+pub fn take_memory_in_large_pieces() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    memory::pad(1 << 20);
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "a function of the C library is called")]
+mod memory {
+    use std::ffi::c_int;
+
+    /// `M_TOP_PAD` of the C library's headers.
+    const TOP_PAD: c_int = -2;
+
+    // SAFETY: this is its declaration in the C library's headers.
+    unsafe extern "C" {
+        fn mallopt(parameter: c_int, value: c_int) -> c_int;
+    }
+
+    pub(super) fn pad(bytes: c_int) {
+        // SAFETY: it takes numbers, and holds the allocator's lock meanwhile. That it may refuse changes
+        // nothing that is relied on.
+        unsafe {
+            mallopt(TOP_PAD, bytes);
+        }
+    }
+}
+
 /// A command that has a directory of its own starts without a fork where the C library can do that. Rust
 /// asks for it weakly, and a static program has of the library only what it names: so it is named here.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
