@@ -61,7 +61,7 @@ async fn make(folder: &Path, blank: &Path) -> Result<(), StoreError> {
     let next = Next(folder.join(format!("{}.{}", name(), uuid::Uuid::new_v4())));
     let mut connection = db::connect(&next.0, db::Writes::ToTheDisk).await?;
     db::create(&mut connection).await?;
-    db::close(connection, db::Writes::ToTheDisk).await;
+    db::close(connection, db::Writes::ToTheDisk, db::Writes::ToTheDisk).await;
     let bytes = fs::read(&next.0).map_err(StoreError::io("reading", &next.0))?;
     if !is_whole(&bytes) {
         return Err(StoreError::corrupt(
@@ -100,7 +100,7 @@ mod tests {
             .fetch_all(&mut connection)
             .await
             .unwrap();
-        db::close(connection, db::Writes::ToTheSystem).await;
+        db::close(connection, db::Writes::ToTheSystem, db::Writes::ToTheSystem).await;
         rows.iter().map(|row| row.get(0)).collect()
     }
 
@@ -110,7 +110,7 @@ mod tests {
         let made = dir.path().join("made.db");
         let mut connection = db::connect(&made, db::Writes::ToTheSystem).await.unwrap();
         db::create(&mut connection).await.unwrap();
-        db::close(connection, db::Writes::ToTheSystem).await;
+        db::close(connection, db::Writes::ToTheSystem, db::Writes::ToTheSystem).await;
         let folder = dir.path().join("blanks");
         for copied in ["first.db", "second.db"] {
             let copied = dir.path().join(copied);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use sqlx::AnyConnection;
-use sqlx::any::AnyConnectOptions;
+use sqlx::any::{AnyConnectOptions, AnyRow};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::error::StoreError;
@@ -55,14 +55,15 @@ pub(crate) async fn connect(file: &Path, writes: Writes) -> Result<AnyConnection
     // What a savepoint needs to be undone stays in memory, and the log of writes may grow to 16 MiB before
     // it is worked into the database.
     let setup = format!(
-        "{}; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; \
+        "SELECT sqlite_version(); {}; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; \
          PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;",
         writes.pragma()
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
-        .execute(&mut connection)
+    let answers = sqlx::raw_sql(sqlx::AssertSqlSafe(setup))
+        .fetch_all(&mut connection)
         .await
         .map_err(database("setting up the database"))?;
+    check_version(answers.first())?;
     Ok(connection)
 }
 
@@ -100,14 +101,11 @@ pub(crate) async fn schema(connection: &mut AnyConnection) -> Result<Option<i64>
 }
 
 /// Refuses a SQLite older than the one that mended a data loss in WAL mode.
-pub(crate) async fn check_version(connection: &mut AnyConnection) -> Result<(), StoreError> {
+fn check_version(answer: Option<&AnyRow>) -> Result<(), StoreError> {
     use sqlx::Row;
-    let row = sqlx::query("SELECT sqlite_version()")
-        .fetch_one(connection)
-        .await
-        .map_err(database("asking SQLite for its version"))?;
-    let text: String = row
-        .try_get(0)
+    let text: String = answer
+        .ok_or(sqlx::Error::RowNotFound)
+        .and_then(|row| row.try_get(0))
         .map_err(database("asking SQLite for its version"))?;
     let parts: Vec<u32> = text
         .split('.')
@@ -122,12 +120,13 @@ pub(crate) async fn check_version(connection: &mut AnyConnection) -> Result<(), 
     Ok(())
 }
 
-/// Closes a connection. The last one works the log of writes into the database.
-pub(crate) async fn close(mut connection: AnyConnection, writes: Writes) {
+/// Closes a connection that was opened with `writes`. The last one works the log of writes into the
+/// database, as far as `last` says.
+pub(crate) async fn close(mut connection: AnyConnection, writes: Writes, last: Writes) {
     // Everything was committed; a failure from here on changes nothing of that.
-    let _ = sqlx::raw_sql(writes.pragma())
-        .execute(&mut connection)
-        .await;
+    if last > writes {
+        let _ = sqlx::raw_sql(last.pragma()).execute(&mut connection).await;
+    }
     let _ = connection.close().await;
 }
 

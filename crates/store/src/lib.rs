@@ -94,9 +94,8 @@ impl Store {
             }
             blobs.sweep()?;
         }
-        db::check_version(&mut connection).await?;
         let (writer, commands) = mpsc::channel(1024);
-        tokio::spawn(writer::run(connection, commands));
+        tokio::spawn(writer::run(connection, writes, commands));
         Ok(Self {
             inner: Arc::new(Inner {
                 file,
@@ -149,7 +148,7 @@ impl Store {
     pub async fn close(&self, writes: Writes) -> Result<(), StoreError> {
         let writes = writes.max(self.inner.writes);
         if let Some(connection) = self.inner.reader.lock().await.take() {
-            db::close(connection, writes).await;
+            db::close(connection, Writes::ToTheSystem, writes).await;
         }
         let (reply, answer) = oneshot::channel();
         self.send(Command::Close(writes, reply)).await?;
@@ -227,7 +226,7 @@ mod tests {
             .fetch_one(&mut connection)
             .await
             .unwrap();
-        db::close(connection, writes).await;
+        db::close(connection, writes, writes).await;
         row.get(0)
     }
 

@@ -82,7 +82,12 @@ enum Answer {
     Plain(oneshot::Sender<Result<(), StoreError>>),
 }
 
-pub(crate) async fn run(mut connection: AnyConnection, mut commands: mpsc::Receiver<Command>) {
+/// Writes until told to close. The connection was opened with `writes`.
+pub(crate) async fn run(
+    mut connection: AnyConnection,
+    writes: Writes,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let mut broken: Option<String> = None;
     let mut lazy: Vec<Telemetry> = Vec::new();
     let mut closer = None;
@@ -129,7 +134,7 @@ pub(crate) async fn run(mut connection: AnyConnection, mut commands: mpsc::Recei
         let _ = write(&mut connection, lazy, Vec::new()).await;
     }
     let last = closer.as_ref().map_or(Writes::ToTheDisk, |(last, _)| *last);
-    close(connection, last).await;
+    close(connection, writes, last).await;
     if let Some((_, closer)) = closer {
         // The one who closes may have stopped waiting.
         let _ = closer.send(broken.map_or(Ok(()), |cause| Err(StoreError::Broken(cause))));
