@@ -232,7 +232,11 @@ impl Items {
                 self.due = true;
                 self.waiting.push_back(Item::Flush(done));
             }
-            event @ Item::Event(_) => self.waiting.push_back(event),
+            Item::Event(event) => {
+                // Told while the first step runs, instead of when somebody waits for the last.
+                self.due |= matches!(event, TaskEvent::Started { .. });
+                self.waiting.push_back(Item::Event(event));
+            }
         }
         self.is_due()
     }
