@@ -133,8 +133,8 @@ async fn lane(
                 let Some(assignment) = assignment else {
                     continue;
                 };
-                let left = relay::run(&inner, *assignment, stop.clone()).await;
-                cleared(clearing.replace(tokio::spawn(left.clear()))).await;
+                let freed = relay::run(&inner, *assignment, stop.clone()).await;
+                cleared(clearing.replace(freed)).await;
             }
             Err(CallError::Refused { message, .. }) => break Err(RunnerError::Refused(message)),
             Err(error) => tokio::select! {

@@ -56,10 +56,9 @@ const MASK_BYTES_MAX: usize = 64 << 10;
 /// The longest text of an agent that is kept: a step's title, a reason, a cause.
 const TEXT_MAX: usize = 4 << 10;
 
-/// What is left of a task when the server knows its end: an agent to be dismissed and a place to be
-/// freed.
+/// What is left of a task at its end: an agent to be dismissed and a place to be freed.
 #[derive(Default)]
-pub(crate) struct Leavings {
+struct Leavings {
     line: Option<Line>,
     place: Option<Box<dyn Place>>,
     /// The agent said itself that everything ended.
@@ -68,7 +67,7 @@ pub(crate) struct Leavings {
 
 impl Leavings {
     /// Frees the place.
-    pub(crate) async fn clear(self) {
+    async fn clear(self) {
         match self.line {
             Some(line) if self.finished => line.goodbye(GOODBYE).await,
             Some(line) => line.hang_up(GOODBYE).await,
@@ -80,12 +79,13 @@ impl Leavings {
     }
 }
 
-/// Runs a task to its end, and tells the server.
+/// Runs a task to its end, and tells the server. What comes back is the freeing of its place, which goes on
+/// while the server is told and after it.
 pub(crate) async fn run(
     inner: &Arc<Inner>,
     assignment: Assignment,
     mut stop: watch::Receiver<bool>,
-) -> Leavings {
+) -> JoinHandle<()> {
     let claimed = Claimed {
         task: assignment.task,
         lease_epoch: assignment.lease_epoch,
@@ -118,9 +118,9 @@ pub(crate) async fn run(
         let _ = stop.wait_for(|stop| *stop).await;
         hear(&stopped, Wish::Drop);
     }));
-    let leavings = relay.run(wishes).await;
+    let clearing = relay.run(wishes).await;
     drop((stopping, heartbeat));
-    leavings
+    clearing
 }
 
 struct AbortOnDrop(JoinHandle<()>);
@@ -183,7 +183,7 @@ struct Relay {
 type End = Option<TaskOutcome>;
 
 impl Relay {
-    async fn run(mut self, mut wishes: watch::Receiver<Wish>) -> Leavings {
+    async fn run(mut self, mut wishes: watch::Receiver<Wish>) -> JoinHandle<()> {
         let mut left = Leavings::default();
         let spun_up = tokio::select! {
             spun_up = self.spin_up(&mut left.place) => spun_up,
@@ -193,15 +193,19 @@ impl Relay {
             Ok(stream) => self.work(stream, &mut left, &mut wishes).await,
             Err(end) => end,
         };
+        let told = end.is_some();
         if let Some(outcome) = end {
             self.finish(outcome);
+        }
+        let clearing = tokio::spawn(left.clear());
+        if told {
             tokio::select! {
                 () = self.uplink.flush() => {}
                 // Only that the task is somebody else's ends the wait for a server that is away.
                 _ = wished(&mut wishes, Wish::Cancel) => {}
             }
         }
-        left
+        clearing
     }
 
     /// Says how the task ended, after everything that is still held.

@@ -290,7 +290,7 @@ fn assignment() -> Assignment {
 }
 
 #[tokio::test]
-async fn a_task_is_told_in_order_and_the_agent_goes_when_all_is_stored() {
+async fn a_task_is_told_in_order_and_the_agent_goes_when_it_has_said_all() {
     let mut world = World::with_task();
     let mut agent = world.agent().await;
     assert_eq!(agent.greet().await.steps.len(), 2);
@@ -308,7 +308,7 @@ async fn a_task_is_told_in_order_and_the_agent_goes_when_all_is_stored() {
         agent.hear().await,
         Some(Frame::Runner(RunnerMessage::Goodbye))
     );
-    // It was stored before the goodbye was said.
+    assert_eq!(world.script.outcome().await, "success");
     let kinds: Vec<String> = world
         .script
         .told()
@@ -333,7 +333,6 @@ async fn a_task_is_told_in_order_and_the_agent_goes_when_all_is_stored() {
             "finished null"
         ]
     );
-    assert_eq!(world.script.outcome().await, "success");
     assert_eq!(world.script.log(0), "a pipe for ****\n");
     assert_eq!(
         world.script.log(99),
@@ -615,6 +614,27 @@ async fn a_runner_stops_although_the_server_is_away() {
     agent.finish(TaskOutcome::Success).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     // What is checked is in it: it ends within seconds.
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_place_is_freed_while_a_server_that_is_away_has_not_heard_the_end() {
+    let mut world = World::with_task();
+    let mut agent = world.agent().await;
+    agent.greet().await;
+    agent.start(101).await;
+    agent.log(101, 0, b"before the end\n").await;
+    agent.finish_step(101).await;
+    world.script.go_away(true);
+    agent.finish(TaskOutcome::Success).await;
+    assert_eq!(
+        agent.hear().await,
+        Some(Frame::Runner(RunnerMessage::Goodbye))
+    );
+    assert_eq!(agent.hear().await, None, "its input ends");
+    world.script.go_away(false);
+    assert_eq!(world.script.outcome().await, "success");
+    assert_eq!(world.script.log(101), "before the end\n");
     world.end().await;
 }
 
