@@ -2,9 +2,9 @@
 
 use capstan_config::diagnostic::{Look, Report};
 use capstan_config::{Compiled, Diagnostic, Severity, Sources, compile};
-use capstan_model::{Plan, Trigger};
+use capstan_model::Trigger;
 use capstan_scm::Worktree;
-use capstan_server::compile::Compiler;
+use capstan_server::compile::{Compiler, Done};
 use capstan_server::orbs::Orbs;
 
 use crate::exit::{Code, Failure};
@@ -13,32 +13,13 @@ use crate::render::Out;
 use crate::render::out::complain;
 use crate::session::block_on;
 
-/// A compilation that came to its end.
-pub struct Done {
-    /// The texts.
-    pub sources: Sources,
-    /// The plan, if there is no error.
-    pub plan: Option<Box<Plan>>,
-    /// What was found.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-impl Done {
-    /// Whether something of this severity was found.
-    pub fn has(&self, severity: Severity) -> bool {
-        self.diagnostics
-            .iter()
-            .any(|diagnostic| diagnostic.severity == severity)
-    }
-}
-
 /// Compiles the config of a project for a trigger.
 ///
 /// # Errors
 /// The config cannot be read, or the compiler fails.
 pub fn project_config(
     worktree: &Worktree,
-    trigger: &Trigger,
+    trigger: Trigger,
     orbs: &dyn Orbs,
 ) -> Result<Done, Failure> {
     let text = worktree
@@ -54,7 +35,7 @@ pub fn project_config(
 pub fn text_for(
     name: &str,
     text: String,
-    trigger: &Trigger,
+    trigger: Trigger,
     orbs: &dyn Orbs,
 ) -> Result<Done, Failure> {
     with(compile, Sources::new(name, text), trigger, orbs)
@@ -67,24 +48,21 @@ pub fn text_for(
 pub fn with(
     compiler: Compiler,
     sources: Sources,
-    trigger: &Trigger,
+    trigger: Trigger,
     orbs: &dyn Orbs,
 ) -> Result<Done, Failure> {
-    if let Compiled::Done { plan, diagnostics } = compiler(&sources, trigger) {
+    if let Compiled::Done { plan, diagnostics } = compiler(&sources, &trigger) {
         return Ok(Done {
             sources,
+            trigger,
             plan,
             diagnostics,
         });
     }
-    let compiling = capstan_server::compile::compile(compiler, sources, trigger.clone(), orbs);
-    let done = block_on(compiling)?
-        .map_err(|error| Failure::setup(format!("the config could not be compiled: {error}")))?;
-    Ok(Done {
-        sources: done.sources,
-        plan: done.plan,
-        diagnostics: done.diagnostics,
-    })
+    block_on(capstan_server::compile::compile(
+        compiler, sources, trigger, orbs,
+    ))?
+    .map_err(|error| Failure::setup(format!("the config could not be compiled: {error}")))
 }
 
 /// Tells what was found: drawn on standard error, or with `json` as objects on standard output.

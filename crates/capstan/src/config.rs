@@ -6,7 +6,7 @@ use capstan_config::Sources;
 use capstan_config::schema::schema;
 use capstan_model::Trigger;
 use capstan_scm::worktree::read_limited;
-use capstan_server::compile::Compiler;
+use capstan_server::compile::{Compiler, Done};
 use capstan_server::orbs::Orbs;
 use clap::{Args, Subcommand};
 
@@ -84,7 +84,7 @@ fn compile_one(
     values: &ValueArgs,
     orbs: &dyn Orbs,
     compiler: Compiler,
-) -> Result<(String, compile::Done), Failure> {
+) -> Result<(String, Done), Failure> {
     let worktree = project::find(None)?;
     let (name, text) = match path {
         None => {
@@ -101,7 +101,7 @@ fn compile_one(
         ..TriggerArgs::default()
     };
     let trigger: Trigger = project::trigger(&worktree, &args, number);
-    let done = compile::with(compiler, Sources::new(name.clone(), text), &trigger, orbs)?;
+    let done = compile::with(compiler, Sources::new(name.clone(), text), trigger, orbs)?;
     Ok((name, done))
 }
 

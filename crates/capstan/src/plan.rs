@@ -33,12 +33,12 @@ pub fn main(args: &PlanArgs) -> Result<Code, Failure> {
     let trigger = project::trigger(&worktree, &args.trigger, number);
     let json = args.execution.json;
     let orbs = sources::of(&args.trigger.values.orbs, json)?;
-    let done = compile::project_config(&worktree, &trigger, &*orbs)?;
+    let done = compile::project_config(&worktree, trigger, &*orbs)?;
     compile::accept(&done.diagnostics, &done.sources, json)?;
     let Some(plan) = done.plan else {
         return Err(Failure::told(Code::Config));
     };
-    select::check(&plan, &trigger.selection)?;
+    select::check(&plan, &done.trigger.selection)?;
     let verdicts = verdict::all(&plan);
     let mut out = Out::new();
     if json {

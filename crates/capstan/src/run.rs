@@ -41,17 +41,17 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
         Some(number) => number,
         None => data.next_number(worktree.root())?,
     };
-    // Compiled once before anything exists: a mistake in the config leaves no run behind, and where jobs
-    // run is decided by what they ask for.
-    let done = compile::project_config(&worktree, &trigger, &*orbs)?;
+    // Compiled before anything exists: a mistake in the config leaves no run behind, and where jobs run is
+    // decided by what they ask for.
+    let done = compile::project_config(&worktree, trigger, &*orbs)?;
     compile::accept(&done.diagnostics, &done.sources, args.execution.json)?;
-    let Some(plan) = done.plan else {
+    let (Some(plan), trigger) = (&done.plan, &done.trigger) else {
         return Err(Failure::told(Code::Config));
     };
-    select::check(&plan, &trigger.selection)?;
-    select::check_approvals(&plan, &args.execution.approve)?;
-    warn_of_unknown_contexts(&plan, &world.contexts);
-    if !anything_runs(&plan) {
+    select::check(plan, &trigger.selection)?;
+    select::check_approvals(plan, &args.execution.approve)?;
+    warn_of_unknown_contexts(plan, &world.contexts);
+    if !anything_runs(plan) {
         complain("nothing to run: every workflow or job is skipped; `capstan plan` says why");
         return Ok(Code::Success);
     }
@@ -61,7 +61,7 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
         number: trigger.number,
         root: worktree.root().to_owned(),
         config_path: worktree.config_path().to_owned(),
-        label: label(&trigger),
+        label: label(trigger),
         started_at_ms: trigger.received_at_ms,
         status: None,
         socket: socket.path().to_owned(),
@@ -69,7 +69,7 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
     block_on(async {
         let choice = args.execution.executor;
         let json = args.execution.json;
-        let chosen = executors::choose(choice, Some(&plan), json, &run.directory).await;
+        let chosen = executors::choose(choice, done.plan.as_deref(), json, &run.directory).await;
         let executors = match chosen {
             Ok(executors) => executors,
             Err(failure) => {
@@ -82,15 +82,9 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
         session.start_runner(executors)?;
         let triggered = session
             .server
-            .trigger(trigger)
+            .trigger_compiled(done)
             .await
             .map_err(server_failed)?;
-        if triggered.plan.is_none() {
-            // The config changed between the two compilations.
-            compile::tell(&triggered.diagnostics, &triggered.sources, json);
-            session.shut_down().await;
-            return Err(Failure::told(Code::Config));
-        }
         session.follow(triggered.pipeline, View::default()).await
     })?
 }

@@ -1,6 +1,6 @@
 //! Fetches what `config` says is missing, and calls it again, until there is nothing it lacks.
 
-use capstan_config::{Compiled, Diagnostic, Orb, Sources};
+use capstan_config::{Compiled, Diagnostic, Orb, Severity, Sources};
 use capstan_model::{Plan, Trigger};
 use futures_util::StreamExt as _;
 
@@ -30,6 +30,15 @@ pub struct Done {
     pub plan: Option<Box<Plan>>,
     /// Everything found.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Done {
+    /// Whether something of this severity was found.
+    pub fn has(&self, severity: Severity) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == severity)
+    }
 }
 
 /// What is called again and again: [`capstan_config::compile`], or something of its shape.

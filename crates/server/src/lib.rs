@@ -103,6 +103,17 @@ impl Server {
         self.inner.trigger(trigger).await
     }
 
+    /// The same with a config that was compiled already: what was looked at is what is pinned.
+    ///
+    /// # Errors
+    /// As [`Server::trigger`].
+    pub async fn trigger_compiled(
+        &self,
+        compiled: compile::Done,
+    ) -> Result<Triggered, TriggerError> {
+        self.inner.trigger_compiled(compiled).await
+    }
+
     /// Applies an event; returns when it is stored.
     ///
     /// # Errors

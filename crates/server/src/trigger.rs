@@ -40,10 +40,6 @@ impl Inner {
         self: &Arc<Self>,
         trigger: Trigger,
     ) -> Result<Triggered, TriggerError> {
-        let pipeline = trigger.pipeline;
-        if lock(&self.live).contains_key(&pipeline) {
-            return Err(TriggerError::Exists(pipeline));
-        }
         let path = &self.settings.config_path;
         let text = self
             .settings
@@ -54,12 +50,24 @@ impl Inner {
         let sources = Sources::new(path.clone(), text);
         let orbs = &*self.settings.orbs;
         let compiled = compile(capstan_config::compile, sources, trigger, orbs).await;
+        self.trigger_compiled(compiled.map_err(TriggerError::Internal)?)
+            .await
+    }
+
+    pub(crate) async fn trigger_compiled(
+        self: &Arc<Self>,
+        compiled: Done,
+    ) -> Result<Triggered, TriggerError> {
         let Done {
             sources,
             trigger,
             plan,
             diagnostics,
-        } = compiled.map_err(TriggerError::Internal)?;
+        } = compiled;
+        let pipeline = trigger.pipeline;
+        if lock(&self.live).contains_key(&pipeline) {
+            return Err(TriggerError::Exists(pipeline));
+        }
         let errors: Vec<String> = diagnostics
             .iter()
             .filter(|diagnostic| diagnostic.severity != Severity::Warning)

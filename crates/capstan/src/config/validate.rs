@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use capstan_config::diagnostic::{Report, sarif};
 use capstan_config::{Compiled, Diagnostic, Severity, Sources};
 use capstan_model::Trigger;
+use capstan_server::compile::Done;
 use clap::{Args, ValueEnum};
 
 use super::compile_one;
 use crate::args::ValueArgs;
-use crate::compile::{self, Done};
+use crate::compile;
 use crate::exit::{Code, Failure};
 use crate::orb::sources;
 use crate::render::Out;

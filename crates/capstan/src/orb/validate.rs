@@ -99,7 +99,7 @@ fn check(
     let worktree = project::find(None)?;
     let trigger = project::trigger(&worktree, &TriggerArgs::default(), 1);
     let sources = Sources::new(name.as_str(), text.as_str());
-    let done = compile::with(validate_orb, sources, &trigger, orbs)?;
+    let done = compile::with(validate_orb, sources, trigger, orbs)?;
     let told: Vec<_> = done
         .diagnostics
         .iter()
