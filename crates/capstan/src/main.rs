@@ -120,7 +120,7 @@ fn main() -> ExitCode {
         Some("guard") => return capstan_runner::guard::main(raw.collect()),
         _ => {}
     }
-    capstan_sys::take_memory_in_large_pieces();
+    capstan_sys::keep_memory();
     let result = match &Cli::parse().command {
         Command::Run(Late(args)) => run::main(args),
         Command::Plan(Late(args)) => plan::main(args),

@@ -79,11 +79,12 @@ fn become_user(_: &Ids) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the allocator ask the system for a mebibyte more than it needs, and give back no less. A short
-/// process then asks a few times instead of dozens, for each of its threads.
-pub fn take_memory_in_large_pieces() {
+/// Lets the allocator take memory from the system in large pieces, and keep what is freed for what comes: a
+/// short process then asks a few times instead of dozens, and a long one does not have the pages of each of
+/// its larger buffers made anew.
+pub fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    memory::pad(1 << 20);
+    memory::keep();
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -91,19 +92,22 @@ pub fn take_memory_in_large_pieces() {
 mod memory {
     use std::ffi::c_int;
 
-    /// `M_TOP_PAD` of the C library's headers.
-    const TOP_PAD: c_int = -2;
+    /// `M_TRIM_THRESHOLD`, `M_TOP_PAD` and `M_MMAP_THRESHOLD` of the C library's headers, each with its
+    /// bytes. Setting one of them ends the adjusting of the last, so all are set.
+    const OPTIONS: [(c_int, c_int); 3] = [(-1, 8 << 20), (-2, 1 << 20), (-3, 4 << 20)];
 
     // SAFETY: this is its declaration in the C library's headers.
     unsafe extern "C" {
-        fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        fn mallopt(option: c_int, value: c_int) -> c_int;
     }
 
-    pub(super) fn pad(bytes: c_int) {
-        // SAFETY: it takes numbers, and holds the allocator's lock meanwhile. That it may refuse changes
-        // nothing that is relied on.
-        unsafe {
-            mallopt(TOP_PAD, bytes);
+    pub(super) fn keep() {
+        for (option, value) in OPTIONS {
+            // SAFETY: it takes numbers, and holds the allocator's lock meanwhile. That it may refuse
+            // changes nothing that is relied on.
+            unsafe {
+                mallopt(option, value);
+            }
         }
     }
 }
