@@ -1,5 +1,4 @@
-//! Rows, logs and blobs. One directory is one store: `run.db`, `logs/`, `blobs/`, `lock`. SQL stays in
-//! here.
+//! Rows, logs and blobs. One directory is one store: `run.db`, `logs/`, `blobs/`. SQL stays in here.
 //!
 //! What is stored of a pipeline is its events; the rows are a cache of them, which [`Store::check`]
 //! proves. An event goes in with the rows it touched and the effects it asked for as one [`Unit`].
@@ -15,8 +14,8 @@ mod script;
 mod unit;
 mod writer;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -181,38 +180,34 @@ impl Store {
     }
 }
 
-/// Takes the instance lock, which the system frees with the process, however it ends.
+/// Takes the instance lock, that of the directory itself, which the system frees with the process, however
+/// it ends.
 fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(StoreError::io("opening", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            // Who holds it is told for people; not knowing changes nothing.
-            let _ = (&file).take(32).read_to_string(&mut text);
-            let holder = match text.trim() {
-                "" => String::from("another process"),
-                id => format!("process {id}"),
-            };
-            return Err(StoreError::Locked {
-                dir: dir.to_owned(),
-                holder,
-            });
-        }
-        Err(fs::TryLockError::Error(error)) => return Err(StoreError::io("locking", &path)(error)),
+    let directory = File::open(dir).map_err(StoreError::io("opening", dir))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked {
+            dir: dir.to_owned(),
+            holder: holder(&directory).map_or_else(
+                || String::from("another process"),
+                |id| format!("process {id}"),
+            ),
+        }),
+        Err(fs::TryLockError::Error(error)) => Err(StoreError::io("locking", dir)(error)),
     }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(StoreError::io("writing", &path))?;
-    Ok(file)
+}
+
+/// Who holds the lock of a directory. It is told for people, where the system lists its locks: one a line,
+/// `1: FLOCK ADVISORY WRITE 4711 fe:00:246951 0 EOF`.
+fn holder(directory: &File) -> Option<String> {
+    let inode = format!(":{}", directory.metadata().ok()?.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let mut lines = locks.lines().map(str::split_whitespace);
+    lines.find_map(|mut words| {
+        let is_ours = words.nth(1)? == "FLOCK";
+        let id = words.nth(2)?;
+        (is_ours && words.next()?.ends_with(&inode)).then(|| id.to_owned())
+    })
 }
 
 #[cfg(test)]
@@ -243,5 +238,21 @@ mod tests {
         let file = dir.path().join("run.db");
         assert_eq!(synchronous(&file, Writes::ToTheSystem).await, 0, "OFF");
         assert_eq!(synchronous(&file, Writes::ToTheDisk).await, 2, "FULL");
+    }
+
+    #[tokio::test]
+    async fn a_store_in_use_is_refused_and_says_by_whom() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(dir.path(), Writes::ToTheSystem, None);
+        let store = open().await.unwrap();
+        let Err(error @ StoreError::Locked { .. }) = open().await else {
+            panic!("opened twice");
+        };
+        if cfg!(target_os = "linux") {
+            let holder = format!("in use by process {};", std::process::id());
+            assert!(error.to_string().contains(&holder), "{error}");
+        }
+        store.close(Writes::ToTheSystem).await.unwrap();
+        open().await.unwrap();
     }
 }
