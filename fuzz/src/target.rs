@@ -350,7 +350,8 @@ fn settled(
                             exact: (*name).to_owned(),
                             text: (*text).to_owned(),
                         },
-                        None if at % 2 == 1 => Orb::Unavailable(String::from("offline")),
+                        None if at % 3 == 1 => Orb::Unavailable(String::from("offline")),
+                        None if at % 3 == 2 => Orb::Refused(String::from("not allowed")),
                         None => Orb::NotFound,
                     };
                     sources.add_orb(reference, answer);

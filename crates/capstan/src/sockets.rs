@@ -60,17 +60,21 @@ impl Drop for Socket {
 
 /// Removes the sockets of processes that were killed.
 pub fn sweep() {
-    let entries = folders()
-        .into_iter()
-        .filter(|folder| is_private(folder).is_ok())
-        .filter_map(|folder| fs::read_dir(folder).ok());
-    for entry in entries.flatten().flatten() {
+    for folder in folders() {
+        if is_private(&folder).is_ok() {
+            sweep_folder(&folder, OLD);
+        }
+    }
+}
+
+fn sweep_folder(folder: &Path, old: Duration) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let age = entry
             .metadata()
             .and_then(|found| found.modified())
             .ok()
             .and_then(|made| made.elapsed().ok());
-        if age.is_some_and(|age| age > OLD) && UnixStream::connect(entry.path()).is_err() {
+        if age.is_some_and(|age| age > old) && UnixStream::connect(entry.path()).is_err() {
             // Somebody else may have been faster.
             let _ = fs::remove_file(entry.path());
         }
@@ -134,5 +138,19 @@ mod tests {
         assert!(private(&link).is_err());
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(private(&dir.path().join("file")).is_err());
+    }
+
+    #[test]
+    fn only_old_sockets_of_the_dead_are_swept() {
+        use std::os::unix::net::UnixListener;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let _listens = UnixListener::bind(path("listens")).unwrap();
+        drop(UnixListener::bind(path("dead")).unwrap());
+        sweep_folder(dir.path(), OLD);
+        assert!(path("dead").exists(), "it may be starting");
+        sweep_folder(dir.path(), Duration::ZERO);
+        assert!(!path("dead").exists());
+        assert!(path("listens").exists());
     }
 }

@@ -161,9 +161,9 @@ impl Compiler<'_> {
                     "check its name and version; `capstan orb info` lists what there is",
                 )),
             },
-            Some(Answer::Unavailable(why)) => Import::Absent {
-                code: match kind {
-                    Reference::Url if why.contains("allow") => "E_ORB_REF",
+            Some(answer @ (Answer::Refused(why) | Answer::Unavailable(why))) => Import::Absent {
+                code: match answer {
+                    Answer::Refused(_) => "E_ORB_REF",
                     _ => "E_ORB_NOT_FOUND",
                 },
                 why: format!("Cannot fetch {reference}: {why}"),

@@ -23,6 +23,8 @@ pub enum Orb {
     },
     /// Every source was asked, and none has it.
     NotFound,
+    /// Nobody was asked, as it may not be fetched from where it is; why, and how to mend it, in words.
+    Refused(String),
     /// It could not be asked for; why, and how to mend it, in words.
     Unavailable(String),
 }
@@ -32,6 +34,7 @@ pub enum Orb {
 pub(crate) enum Answer {
     Found { exact: String, file: FileId },
     NotFound,
+    Refused(String),
     Unavailable(String),
 }
 
@@ -57,6 +60,7 @@ impl Sources {
         }
         let answer = match orb {
             Orb::NotFound => Answer::NotFound,
+            Orb::Refused(why) => Answer::Refused(why),
             Orb::Unavailable(why) => Answer::Unavailable(why),
             Orb::Found { exact, text } => {
                 let file = self.filed(&exact).unwrap_or_else(|| {

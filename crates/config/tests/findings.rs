@@ -156,3 +156,30 @@ fn what_compiles_and_surprises_is_warned_of() {
         assert!(mended.iter().all(|d| d.code != code), "{mended:?}");
     }
 }
+
+#[test]
+fn an_orb_that_may_not_be_had_is_another_mistake_than_one_that_cannot() {
+    let text = "version: 2.1
+orbs: {a: 'https://refused.example/a.yml', b: 'https://down.example/b.yml', c: acme/none@1.0.0}
+jobs: {build: {docker: [{image: a}], steps: [a/x, b/x, c/x]}}
+";
+    let (_, found) = support::compiled(text);
+    let told: Vec<(&str, &str)> = found.iter().map(|d| (d.code, d.message.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "E_ORB_REF",
+                "Cannot fetch https://refused.example/a.yml: it is nowhere near"
+            ),
+            (
+                "E_ORB_NOT_FOUND",
+                "Cannot fetch https://down.example/b.yml: it is down"
+            ),
+            (
+                "E_ORB_NOT_FOUND",
+                "Cannot find acme/none@1.0.0 in the orb registry."
+            ),
+        ]
+    );
+}

@@ -119,8 +119,9 @@ impl OrbSources {
         self.net.as_ref()
     }
 
-    async fn answer(&self, text: &str) -> Result<Option<Found>, String> {
-        match text.parse()? {
+    /// What the sources have of a reference. An address is an allowed one.
+    async fn answer(&self, text: &str, asked: Reference) -> Result<Option<Found>, String> {
+        match asked {
             Reference::Url(url) => self.fetch_url(text, &url).await.map(Some),
             Reference::Registry {
                 namespace,
@@ -177,7 +178,6 @@ impl OrbSources {
     }
 
     async fn fetch_url(&self, text: &str, url: &url::Url) -> Result<Found, String> {
-        self.urls.check(url)?;
         match self.cached(url_orb::REGISTRY, text).await? {
             Cached::Found(found, age) if self.net.is_none() || age < url_orb::FRESH => {
                 return Ok(found);
@@ -251,7 +251,17 @@ async fn on_disk<T: Send + 'static>(
 impl Orbs for OrbSources {
     fn find<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Orb> {
         Box::pin(async move {
-            match self.answer(reference).await {
+            let asked = reference.parse();
+            if let Ok(Reference::Url(url)) = &asked
+                && let Err(why) = self.urls.check(url)
+            {
+                return Orb::Refused(why);
+            }
+            let answer = match asked {
+                Ok(asked) => self.answer(reference, asked).await,
+                Err(why) => Err(why),
+            };
+            match answer {
                 Ok(Some(found)) => found.into(),
                 Ok(None) => Orb::NotFound,
                 Err(why) => Orb::Unavailable(why),
@@ -291,7 +301,7 @@ impl<O: Orbs> Once<O> {
     pub fn exact(&self, reference: &str) -> Option<String> {
         match lock(&self.known).get(reference) {
             Some(Orb::Found { exact, .. }) => Some(exact.clone()),
-            Some(Orb::NotFound | Orb::Unavailable(_)) | None => None,
+            Some(Orb::NotFound | Orb::Refused(_) | Orb::Unavailable(_)) | None => None,
         }
     }
 

@@ -33,7 +33,9 @@ pub fn main(args: &SourceArgs) -> Result<Code, Failure> {
     let (exact, text) = match block_on(orbs.find(&args.reference))? {
         Orb::Found { exact, text } => (exact, text),
         Orb::NotFound => return Err(not_found(&args.reference)),
-        Orb::Unavailable(why) => return Err(unavailable(&args.reference, &why)),
+        Orb::Refused(why) | Orb::Unavailable(why) => {
+            return Err(unavailable(&args.reference, &why));
+        }
     };
     let mut out = Out::new();
     if args.json {

@@ -132,6 +132,6 @@ fn read(orb: &str, orbs: &Once<OrbSources>) -> Result<(String, String), Failure>
     match block_on(orbs.find(orb))? {
         Orb::Found { exact, text } => Ok((exact, text)),
         Orb::NotFound => Err(not_found(orb)),
-        Orb::Unavailable(why) => Err(unavailable(orb, &why)),
+        Orb::Refused(why) | Orb::Unavailable(why) => Err(unavailable(orb, &why)),
     }
 }

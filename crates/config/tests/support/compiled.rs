@@ -39,7 +39,8 @@ fn trigger() -> Trigger {
     }
 }
 
-/// What is found in a text that stands where configs stand, with the one orb at hand.
+/// What is found in a text that stands where configs stand, with the one orb at hand. Orbs by address are
+/// refused, but for those at `down.example`, which cannot be asked.
 pub fn compiled(text: &str) -> (Sources, Vec<Diagnostic>) {
     let mut sources = Sources::new(".circleci/config.yml", text);
     loop {
@@ -53,6 +54,10 @@ pub fn compiled(text: &str) -> (Sources, Vec<Diagnostic>) {
                     exact: name.clone(),
                     text: ORB.1.to_owned(),
                 }
+            } else if name.starts_with("https://down.example/") {
+                Orb::Unavailable(String::from("it is down"))
+            } else if name.starts_with("https://") {
+                Orb::Refused(String::from("it is nowhere near"))
             } else {
                 Orb::NotFound
             };
