@@ -420,15 +420,19 @@ mod tests {
 
     #[test]
     fn nothing_is_written_through_a_link() {
-        let outside = tempfile::tempdir().unwrap();
-        let target = outside.path().to_str().unwrap();
-        let there = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(target, there.path().join("out")).unwrap();
-        assert!(extract(&[("out/x", Regular, "gotcha")], there.path()).is_err());
-        let fresh = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let [outside, there, fresh] =
+            ["outside", "there", "fresh"].map(|name| folder.path().join(name));
+        for made in [&outside, &there, &fresh] {
+            std::fs::create_dir(made).unwrap();
+        }
+        let target = "../outside";
+        std::os::unix::fs::symlink(target, there.join("out")).unwrap();
+        assert!(there.join("out").is_dir());
+        assert!(extract(&[("out/x", Regular, "gotcha")], &there).is_err());
         let both = [("out", Symlink, target), ("out/x", Regular, "gotcha")];
         // The folder was made before the link, and cannot be replaced by it.
-        assert!(extract(&both, fresh.path()).is_err());
-        assert!(!outside.path().join("x").exists());
+        assert!(extract(&both, &fresh).is_err());
+        assert!(!outside.join("x").exists());
     }
 }
