@@ -32,9 +32,10 @@ pub async fn choose(
     json: bool,
     directory: &Path,
 ) -> Result<Executors, Failure> {
-    let shared = Run::shared(directory, "bin");
+    let run = directory.file_name().unwrap_or_default().to_string_lossy();
     let host = || -> Result<Arc<dyn Executor>, Failure> {
-        let executor = HostExecutor::new(directory, &shared)
+        let [places, bin] = ["places", "bin"].map(|name| Run::shared(directory, name));
+        let executor = HostExecutor::new(places, &run, &bin)
             .map_err(|error| Failure::setup(format!("jobs cannot run on this machine: {error}")))?;
         Ok(Arc::new(executor))
     };
@@ -50,11 +51,7 @@ pub async fn choose(
     let agent = capstan_runner::agent_bin::agent()
         .map_err(|error| Failure::setup(format!("there is no agent for containers: {error}")))?;
     let settings = DockerSettings {
-        run: directory
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+        run: run.clone().into_owned(),
         agent: agent.program,
         agent_args: agent
             .args

@@ -3,8 +3,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,8 +43,9 @@ const KEPT: &[&str] = &[
     "SSL_CERT_DIR",
 ];
 
-/// What the folders of places are called by.
-const PREFIX: &str = "place-";
+/// So much of a run's id is in the names of its places. They are short, because a job may want to make sockets
+/// below them, whose paths the system cuts at 107 bytes.
+const RUN_DIGITS: usize = 12;
 
 /// How long an agent has to leave by itself after its stream was closed.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -51,7 +54,12 @@ type Removals = Arc<Mutex<Vec<JoinHandle<()>>>>;
 
 /// Makes places on this machine.
 pub struct HostExecutor {
-    base: PathBuf,
+    /// Where places are, those of other runs too.
+    folder: PathBuf,
+    /// What the names of this run's places begin with.
+    prefix: String,
+    /// The number of the next one.
+    next: AtomicU64,
     agent: AgentBinary,
     /// Where jobs find `circleci`.
     bin: PathBuf,
@@ -63,44 +71,42 @@ pub struct HostExecutor {
 }
 
 impl HostExecutor {
-    /// Places are folders in `base`, and the only ones there that are called like them. What all places of
-    /// this machine have in common is kept in `shared`.
+    /// Places are folders in `folder`, which runs share; the id of this one is `run`. What all places of this
+    /// machine have in common is kept in `shared`.
     ///
     /// # Errors
     /// There is no agent program, or `shared` cannot be written to.
-    pub fn new(base: impl Into<PathBuf>, shared: &Path) -> io::Result<Self> {
+    pub fn new(folder: impl Into<PathBuf>, run: &str, shared: &Path) -> io::Result<Self> {
         let agent = agent_bin::agent()?;
         let bin = job_commands(&agent, shared)?;
-        let base = base.into();
-        Ok(Self {
-            made: Mutex::new(places_in(&base)),
-            base,
+        Ok(Self::with(folder.into(), run, agent, bin))
+    }
+
+    fn with(folder: PathBuf, run: &str, agent: AgentBinary, bin: PathBuf) -> Self {
+        let digits = run.chars().filter(char::is_ascii_alphanumeric);
+        let prefix: String = digits.take(RUN_DIGITS).chain(['-']).collect();
+        Self {
+            made: Mutex::new(places_in(&folder, &prefix)),
+            folder,
+            prefix,
+            next: AtomicU64::new(1),
             agent,
             bin,
             spare: Mutex::default(),
             removals: Removals::default(),
-        })
+        }
     }
 
-    /// A place with its folders, and nothing running in it. It was not there before: what a killed process
-    /// left is nobody's fresh directory.
-    fn place(&self, name: &str) -> Result<HostPlace, PlaceError> {
-        let root = self.base.join(format!("{PREFIX}{name}"));
-        let make = || -> io::Result<()> {
-            match std::fs::create_dir(&root) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    std::fs::create_dir_all(&self.base)?;
-                    std::fs::create_dir(&root)?;
-                }
-                made => made?,
-            }
-            self.made().push(root.clone());
-            std::fs::create_dir(root.join("home"))?;
-            std::fs::create_dir(root.join("tmp"))
+    /// A place with its folders, and nothing running in it.
+    fn place(&self) -> Result<HostPlace, PlaceError> {
+        let root = self.new_root()?;
+        self.made().push(root.clone());
+        let make = |name: &str| {
+            let folder = root.join(name);
+            std::fs::create_dir(&folder).map_err(cannot_make(&folder))
         };
-        make().map_err(|error| {
-            PlaceError::Infrastructure(format!("cannot make {}: {error}", root.display()))
-        })?;
+        make("home")?;
+        make("tmp")?;
         Ok(HostPlace {
             cookie: root.clone().into_os_string(),
             root,
@@ -110,6 +116,32 @@ impl HostExecutor {
             stream: None,
             removals: Arc::clone(&self.removals),
         })
+    }
+
+    /// A folder that was not there before, and is nobody else's: what a killed process left is nobody's fresh
+    /// directory.
+    fn new_root(&self) -> Result<PathBuf, PlaceError> {
+        let private = |recursive| {
+            let mut builder = std::fs::DirBuilder::new();
+            builder.mode(0o700).recursive(recursive);
+            builder
+        };
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let root = self.folder.join(format!("{}{number}", self.prefix));
+            let made = private(false).create(&root).or_else(|error| {
+                if error.kind() != io::ErrorKind::NotFound {
+                    return Err(error);
+                }
+                private(true).create(&self.folder)?;
+                private(false).create(&root)
+            });
+            match made {
+                Ok(()) => return Ok(root),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(cannot_make(&root)(error)),
+            }
+        }
     }
 
     fn made(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
@@ -123,13 +155,17 @@ impl HostExecutor {
     }
 }
 
-/// The places in a folder that processes of earlier left behind.
-fn places_in(base: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+/// The places of a run that earlier processes left behind.
+fn places_in(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
         .map(|entry| entry.path())
         .collect()
+}
+
+fn cannot_make(folder: &Path) -> impl FnOnce(io::Error) -> PlaceError {
+    move |error| PlaceError::Infrastructure(format!("cannot make {}: {error}", folder.display()))
 }
 
 /// A folder with the commands that steps may call, all of them the agent's program. It is shared by all
@@ -166,7 +202,7 @@ impl Executor for HostExecutor {
             refuse_kernel_folders(&request.working_directory)?;
             let place = match self.take_spare() {
                 Some(spare) => spare,
-                None => self.place(&format!("{}.{}", request.task, request.lease_epoch))?,
+                None => self.place()?,
             };
             refuse_links_to_kernel_folders(&place.root, &request.working_directory)?;
             log.line("Running on this machine, in a fresh directory with a fresh HOME");
@@ -177,7 +213,7 @@ impl Executor for HostExecutor {
 
     fn warm_up(&self) {
         // What is wrong with a spare place is told by the first one that is asked for.
-        let Ok(mut place) = self.place(&uuid::Uuid::new_v4().simple().to_string()) else {
+        let Ok(mut place) = self.place() else {
             return;
         };
         let Ok(stream) = place.spawn() else {

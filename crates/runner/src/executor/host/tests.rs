@@ -18,25 +18,21 @@ struct Host {
     places: AtomicU32,
 }
 
+const RUN: &str = "00000000-0000-4000-8000-000000000001";
+
 /// Places below a folder of their own, with a shell for an agent.
 async fn host() -> Option<Host> {
     static FOLDERS: AtomicU32 = AtomicU32::new(0);
     let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
     let base = std::env::temp_dir().join(format!("capstan-host-{}-{number}", std::process::id()));
-    let executor = HostExecutor {
-        base: base.clone(),
-        agent: AgentBinary {
-            program: "/bin/sh".into(),
-            // Going to its place is the agent's part.
-            args: ["-c", "cd \"$CAPSTAN_PLACE\" && exec sh"]
-                .map(Into::into)
-                .to_vec(),
-        },
-        bin: base.join("bin"),
-        spare: std::sync::Mutex::default(),
-        made: std::sync::Mutex::default(),
-        removals: super::Removals::default(),
+    let agent = AgentBinary {
+        program: "/bin/sh".into(),
+        // Going to its place is the agent's part.
+        args: ["-c", "cd \"$CAPSTAN_PLACE\" && exec sh"]
+            .map(Into::into)
+            .to_vec(),
     };
+    let executor = HostExecutor::with(base.clone(), RUN, agent, base.join("bin"));
     let places = AtomicU32::new(0);
     Some(Host {
         executor,
@@ -102,9 +98,7 @@ impl Subject for Host {
 async fn a_job_gets_a_fresh_home_and_little_of_the_callers_environment() {
     let host = host().await.unwrap();
     let mut session = Session::open(&host).await;
-    let root = host
-        .base
-        .join("place-00000000-0000-4000-8000-000000000001.0.1.1");
+    let root = host.base.join("000000000000-1");
     assert_eq!(session.ask("pwd").await, root.display().to_string());
     let home = root.join("home").display().to_string();
     assert_eq!(session.ask("echo $HOME").await, home);
@@ -154,16 +148,19 @@ async fn the_first_task_gets_the_place_that_was_made_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_left_is_nobodys_fresh_directory() {
     let host = host().await.unwrap();
-    let request = host.request();
-    let name = format!("place-{}.{}", request.task, request.lease_epoch);
-    std::fs::create_dir_all(host.base.join(&name).join("home/old")).unwrap();
-    let refused = prepare(&host, &request).await;
-    assert!(matches!(refused, Err(PlaceError::Infrastructure(_))));
-    // The next process of the same run removes it.
-    assert_eq!(super::places_in(&host.base), [host.base.join(&name)]);
-    *host.executor.made() = super::places_in(&host.base);
+    let old = host.base.join("000000000000-1");
+    let others = host.base.join("000000000001-1");
+    std::fs::create_dir_all(old.join("home/old")).unwrap();
+    std::fs::create_dir_all(&others).unwrap();
+    let mut session = Session::open(&host).await;
+    let fresh = host.base.join("000000000000-2").display().to_string();
+    assert_eq!(session.ask("pwd").await, fresh);
+    session.stop().await;
+    // The next process of the same run removes it, and nothing of another run.
+    let found = super::places_in(&host.base, "000000000000-");
+    *host.executor.made() = found;
     host.executor.sweep().await.unwrap();
-    assert_eq!(host.remains().await, [""; 0]);
+    assert_eq!(host.remains().await, [format!("{others:?}")]);
 }
 
 #[test]
