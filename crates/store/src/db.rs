@@ -55,7 +55,8 @@ pub(crate) async fn connect(file: &Path, writes: Writes) -> Result<AnyConnection
     // What a savepoint needs to be undone stays in memory, and the log of writes may grow to 16 MiB before
     // it is worked into the database.
     let setup = format!(
-        "SELECT sqlite_version(); {}; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; \
+        "SELECT sqlite_version(); {}; PRAGMA busy_timeout=5000; PRAGMA foreign_keys=ON; \
+         PRAGMA trusted_schema=OFF; \
          PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=4000;",
         writes.pragma()
     );
@@ -120,12 +121,14 @@ fn check_version(answer: Option<&AnyRow>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Closes a connection that was opened with `writes`. The last one works the log of writes into the
-/// database, as far as `last` says.
-pub(crate) async fn close(mut connection: AnyConnection, writes: Writes, last: Writes) {
+/// Closes a connection that was opened with `writes`. The last connection works the log of writes into the
+/// database, and waits for the disk if `at_end` says so.
+pub(crate) async fn close(mut connection: AnyConnection, writes: Writes, at_end: Writes) {
     // Everything was committed; a failure from here on changes nothing of that.
-    if last > writes {
-        let _ = sqlx::raw_sql(last.pragma()).execute(&mut connection).await;
+    if at_end > writes {
+        let _ = sqlx::raw_sql(at_end.pragma())
+            .execute(&mut connection)
+            .await;
     }
     let _ = connection.close().await;
 }

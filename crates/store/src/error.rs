@@ -13,6 +13,15 @@ pub enum StoreError {
         /// `process 123`.
         holder: String,
     },
+    /// The directory is on another machine.
+    #[error(
+        "{dir} is on a network file system, where two machines could write at once; choose a directory on a disk \
+         of this machine (CAPSTAN_DATA names it)"
+    )]
+    Network {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A newer program wrote the directory.
     #[error(
         "{dir} was written by a newer version of Capstan (schema {found}, this one knows {known}); \

@@ -300,27 +300,6 @@ async fn telemetry_of_any_length_is_kept_whole() {
 }
 
 #[tokio::test]
-async fn a_directory_in_use_is_refused_by_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Writes::ToTheSystem, None)
-        .await
-        .unwrap();
-    let Err(error) = Store::open(dir.path(), Writes::ToTheSystem, None).await else {
-        panic!("opened twice")
-    };
-    let text = error.to_string();
-    assert!(
-        text.contains(&format!("process {}", std::process::id())),
-        "{text}"
-    );
-    store.close(Writes::ToTheSystem).await.unwrap();
-    drop(store);
-    Store::open(dir.path(), Writes::ToTheSystem, None)
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
 async fn blobs_are_checked_when_read() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Writes::ToTheSystem, None)
