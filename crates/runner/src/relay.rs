@@ -197,6 +197,7 @@ impl Relay {
         if let Some(outcome) = end {
             self.finish(outcome);
         }
+        // What the agent said is here, and it says no more; it would die with this process anyway.
         let clearing = tokio::spawn(left.clear());
         if told {
             tokio::select! {

@@ -233,7 +233,7 @@ impl Items {
                 self.waiting.push_back(Item::Flush(done));
             }
             Item::Event(event) => {
-                // Told while the first step runs, instead of when somebody waits for the last.
+                // Stored while the first step runs: the end of a short job would wait for it.
                 self.due |= matches!(event, TaskEvent::Started { .. });
                 self.waiting.push_back(Item::Event(event));
             }
@@ -414,5 +414,31 @@ where
             Err(error) if error.is_final() => return None,
             Err(error) => backoff.wait(error.retry_after()).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_a_task_does_not_wait_for_company() {
+        let mut items = Items::default();
+        let (name, at_ms) = (String::from("Spin up environment"), 1);
+        let begun = TaskEvent::StepStarted {
+            step: 0,
+            name,
+            at_ms,
+        };
+        assert!(!items.push(Item::Event(begun)), "there may be more to say");
+        let started = TaskEvent::Started {
+            at_ms,
+            images: Vec::new(),
+        };
+        assert!(items.push(Item::Event(started)));
+        let Some(Request::Report(events, _)) = items.take() else {
+            panic!("nothing goes out");
+        };
+        assert_eq!(events.len(), 2, "what was said before goes along");
     }
 }

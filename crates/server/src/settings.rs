@@ -12,7 +12,7 @@ use crate::orbs::Orbs;
 
 /// Settings of one server. A laptop run and a CI server differ in nothing else.
 pub struct Settings {
-    /// Directory of the store: `run.db`, `logs/`, `blobs/`, `lock`. Made when absent.
+    /// Directory of the store: `run.db`, `logs/`, `blobs/`. Made when absent.
     pub data_dir: PathBuf,
     /// Folder of a blank database that new stores are copied from; made when absent.
     pub blanks: Option<PathBuf>,

@@ -19,19 +19,28 @@ use uuid::Uuid;
 
 use super::*;
 
-struct NoForge;
+const CONFIG: &str = ".circleci/config.yml";
 
-impl Forge for NoForge {
+/// Has one config at most, and no sources.
+#[derive(Default)]
+struct SmallForge {
+    config: Option<&'static str>,
+}
+
+impl Forge for SmallForge {
     fn read_file<'a>(
         &'a self,
         _: &'a Revision,
         path: &'a str,
     ) -> BoxFuture<'a, Result<String, ForgeError>> {
-        let error = ForgeError::NotFound {
-            path: path.to_owned(),
-            at: String::new(),
-        };
-        Box::pin(async move { Err(error) })
+        let found = self.config.map(str::to_owned);
+        let found = found
+            .filter(|_| path == CONFIG)
+            .ok_or_else(|| ForgeError::NotFound {
+                path: path.to_owned(),
+                at: String::new(),
+            });
+        Box::pin(async move { found })
     }
 
     fn open_source<'a>(
@@ -48,9 +57,9 @@ fn settings(dir: &Path, socket: &str) -> Settings {
         data_dir: dir.join("run"),
         blanks: None,
         socket: dir.join(socket),
-        forge: Arc::new(NoForge),
+        forge: Arc::new(SmallForge::default()),
         orbs: Arc::new(orbs::NoOrbs),
-        config_path: String::from(".circleci/config.yml"),
+        config_path: String::from(CONFIG),
         contexts: BTreeMap::from([(String::from("ctx"), context)]),
         project_vars: Vec::new(),
         max_run_time_ms: 60_000,
@@ -122,11 +131,9 @@ fn plan(jobs: Vec<Job>) -> Plan {
     }
 }
 
-async fn begin_plan(server: &Server, plan: Plan) -> (PipelineId, WorkflowId, Vec<JobId>) {
-    let pipeline = PipelineId(Uuid::new_v4());
-    let (plan, new) = pinned(server, plan).await;
-    let (id, ids) = (new.id, new.jobs.clone());
-    let trigger = Trigger {
+/// A push to `main`.
+fn pushed(pipeline: PipelineId) -> Trigger {
+    Trigger {
         pipeline,
         number: 1,
         actor: String::from("ann"),
@@ -143,7 +150,14 @@ async fn begin_plan(server: &Server, plan: Plan) -> (PipelineId, WorkflowId, Vec
         parameters: BTreeMap::new(),
         selection: Selection::default(),
         values: BTreeMap::new(),
-    };
+    }
+}
+
+async fn begin_plan(server: &Server, plan: Plan) -> (PipelineId, WorkflowId, Vec<JobId>) {
+    let pipeline = PipelineId(Uuid::new_v4());
+    let (plan, new) = pinned(server, plan).await;
+    let (id, ids) = (new.id, new.jobs.clone());
+    let trigger = pushed(pipeline);
     let event = Event::Planned {
         trigger: Box::new(trigger),
         plan,
@@ -456,5 +470,45 @@ async fn a_continued_pipeline_runs_each_workflow_by_its_own_plan_also_after_a_re
         server.inner.store.check(pipeline).await.unwrap(),
         Vec::<String>::new()
     );
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_is_made_of_the_config_that_the_forge_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = async |name: &str, config| {
+        let settings = Settings {
+            data_dir: dir.path().join(format!("{name}.d")),
+            forge: Arc::new(SmallForge { config }),
+            ..settings(dir.path(), name)
+        };
+        Server::start(settings).await.unwrap()
+    };
+    let id = PipelineId(Uuid::new_v4());
+
+    let sound = "version: 2.1\njobs: {build: {machine: true, steps: [{run: 'true'}]}}\n";
+    let server = start("sound", Some(sound)).await;
+    let made = server.trigger(pushed(id)).await.unwrap();
+    assert_eq!((made.pipeline, made.workflows.len()), (id, 1));
+    let next = claim(&dir.path().join("sound"), 5000).await.unwrap();
+    assert_eq!(next.job_name, "build");
+    let again = server.trigger(pushed(id)).await;
+    assert!(matches!(again, Err(TriggerError::Exists(_))), "{again:?}");
+    server.shutdown().await.unwrap();
+
+    let broken = "version: 2.1\njobs: {build: {machine: true, steps: [chekout]}}\n";
+    let server = start("broken", Some(broken)).await;
+    let made = server.trigger(pushed(id)).await.unwrap();
+    assert_eq!((made.plan, made.workflows.len()), (None, 0));
+    assert_eq!(made.diagnostics[0].code, "E_UNKNOWN_COMMAND");
+    let rows = server.snapshot(id).await.unwrap();
+    let told = format!("{rows:?}");
+    assert!(told.contains(".circleci/config.yml:2:39: "), "{told}");
+    server.shutdown().await.unwrap();
+
+    let server = start("none", None).await;
+    let none = server.trigger(pushed(id)).await;
+    assert!(matches!(none, Err(TriggerError::Config(_))), "{none:?}");
+    assert_eq!(server.pipelines(), []);
     server.shutdown().await.unwrap();
 }

@@ -24,9 +24,14 @@ const PIPE: usize = 64 << 10;
 // ---------------------------------------------------------------- the place and its agent
 
 /// Gives each place a pipe whose other end the test holds.
-struct Pipes(mpsc::UnboundedSender<DuplexStream>);
+#[derive(Clone)]
+struct Pipes {
+    agents: mpsc::UnboundedSender<DuplexStream>,
+    /// How many places were stopped.
+    freed: watch::Sender<usize>,
+}
 
-struct Pipe(mpsc::UnboundedSender<DuplexStream>);
+struct Pipe(Pipes);
 
 impl Executor for Pipes {
     fn name(&self) -> &'static str {
@@ -40,7 +45,7 @@ impl Executor for Pipes {
     ) -> BoxFuture<'a, Result<Box<dyn Place>, PlaceError>> {
         Box::pin(async move {
             log.line(format!("a pipe for {SECRET}"));
-            let place: Box<dyn Place> = Box::new(Pipe(self.0.clone()));
+            let place: Box<dyn Place> = Box::new(Pipe(self.clone()));
             Ok(place)
         })
     }
@@ -53,7 +58,7 @@ impl Executor for Pipes {
 impl Place for Pipe {
     fn start(&mut self) -> BoxFuture<'_, Result<AgentStream, PlaceError>> {
         let (ours, theirs) = tokio::io::duplex(PIPE);
-        self.0.send(theirs).unwrap();
+        self.0.agents.send(theirs).unwrap();
         let (reader, writer) = tokio::io::split(ours);
         Box::pin(async move {
             Ok(AgentStream {
@@ -81,7 +86,7 @@ impl Place for Pipe {
     }
 
     fn stop(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
+        Box::pin(async move { self.0.freed.send_modify(|count| *count += 1) })
     }
 }
 
@@ -196,6 +201,7 @@ struct World {
     directory: tempfile::TempDir,
     script: Arc<Script>,
     agents: mpsc::UnboundedReceiver<DuplexStream>,
+    freed: watch::Receiver<usize>,
     stop: watch::Sender<bool>,
     running: JoinHandle<Result<(), RunnerError>>,
 }
@@ -208,13 +214,19 @@ impl World {
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::spawn(Arc::clone(&script).serve(listener));
         let (pipes, agents) = mpsc::unbounded_channel();
-        let runner = runner(&socket, Arc::new(Pipes(pipes)));
+        let (stops, freed) = watch::channel(0);
+        let pipes = Pipes {
+            agents: pipes,
+            freed: stops,
+        };
+        let runner = runner(&socket, Arc::new(pipes));
         let (stop, stopped) = watch::channel(false);
         let running = tokio::spawn(runner.run(stopped));
         Self {
             directory,
             script,
             agents,
+            freed,
             stop,
             running,
         }
@@ -632,6 +644,11 @@ async fn a_place_is_freed_while_a_server_that_is_away_has_not_heard_the_end() {
         Some(Frame::Runner(RunnerMessage::Goodbye))
     );
     assert_eq!(agent.hear().await, None, "its input ends");
+    let freed = world.freed.wait_for(|count| *count == 1);
+    tokio::time::timeout(Duration::from_secs(20), freed)
+        .await
+        .unwrap()
+        .unwrap();
     world.script.go_away(false);
     assert_eq!(world.script.outcome().await, "success");
     assert_eq!(world.script.log(101), "before the end\n");
