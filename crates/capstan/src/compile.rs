@@ -1,4 +1,4 @@
-//! Compiling without a server: `plan`, `config validate` and `config process`.
+//! Compiling, and telling what was found: for `run`, `plan`, and the commands about configs and orbs.
 
 use capstan_config::diagnostic::{Look, Report};
 use capstan_config::{Compiled, Diagnostic, Severity, Sources, compile};
@@ -25,20 +25,8 @@ pub fn project_config(
     let text = worktree
         .read_config()
         .map_err(|error| project::unreadable(&error))?;
-    text_for(worktree.config_path(), text, trigger, orbs)
-}
-
-/// Compiles a text as a config.
-///
-/// # Errors
-/// The compiler fails.
-pub fn text_for(
-    name: &str,
-    text: String,
-    trigger: Trigger,
-    orbs: &dyn Orbs,
-) -> Result<Done, Failure> {
-    with(compile, Sources::new(name, text), trigger, orbs)
+    let sources = Sources::new(worktree.config_path(), text);
+    with(compile, sources, trigger, orbs)
 }
 
 /// Compiles, and brings orbs where some are needed; without any it takes no thread and no network.

@@ -50,7 +50,8 @@ impl<T: Subcommand> Subcommand for Late<T> {
     }
 }
 
-/// What the subcommand says of itself goes before what the type of its arguments says.
+/// What the subcommand says of itself goes before what the type of its arguments says, which is a comment on
+/// the type. Nothing else may be said of that type: it would win over the subcommand's own.
 fn named(command: Command, describe: fn(Command) -> Command) -> Command {
     let (about, long_about) = (
         command.get_about().cloned(),

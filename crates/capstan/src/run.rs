@@ -45,9 +45,10 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
     // decided by what they ask for.
     let done = compile::project_config(&worktree, trigger, &*orbs)?;
     compile::accept(&done.diagnostics, &done.sources, args.execution.json)?;
-    let (Some(plan), trigger) = (&done.plan, &done.trigger) else {
+    let Some(plan) = &done.plan else {
         return Err(Failure::told(Code::Config));
     };
+    let trigger = &done.trigger;
     select::check(plan, &trigger.selection)?;
     select::check_approvals(plan, &args.execution.approve)?;
     warn_of_unknown_contexts(plan, &world.contexts);

@@ -168,7 +168,7 @@ pub enum RunnerMessage {
         /// Milliseconds between TERM and KILL.
         grace_ms: u64,
     },
-    /// Everything is stored; the agent may exit.
+    /// The runner has everything; the agent may exit.
     Goodbye,
 }
 

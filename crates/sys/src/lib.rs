@@ -1,5 +1,5 @@
-//! The few system calls that safe code cannot make, or that mean something only together. Small on
-//! purpose: whatever `rustix` does safely is called where it is needed.
+//! The few calls of the system and of the C library that safe code cannot make, or that mean something only
+//! together. Small on purpose: whatever `rustix` does safely is called where it is needed.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -93,7 +93,7 @@ mod memory {
     use std::ffi::c_int;
 
     /// `M_TRIM_THRESHOLD`, `M_TOP_PAD` and `M_MMAP_THRESHOLD` of the C library's headers, each with its
-    /// bytes. Setting one of them ends the adjusting of the last, so all are set.
+    /// bytes. Setting one of them ends the allocator's own adjusting of the first and the last.
     const OPTIONS: [(c_int, c_int); 3] = [(-1, 8 << 20), (-2, 1 << 20), (-3, 4 << 20)];
 
     // SAFETY: this is its declaration in the C library's headers.
