@@ -106,7 +106,8 @@ impl Agent {
 
     /// One that is to run steps as this user, in a place that others may enter.
     pub fn start_for_user(user: &str) -> Self {
-        let place = tempfile::tempdir().unwrap();
+        // Not in a temporary folder of ours, which others may not be able to pass.
+        let place = tempfile::tempdir_in("/tmp").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_capstan-agent"));
         Self::environment(&mut command, &place).env("CAPSTAN_STEP_USER", user);
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
