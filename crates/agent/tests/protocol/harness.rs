@@ -108,7 +108,10 @@ impl Agent {
     pub fn start_for_user(user: &str) -> Self {
         // Not in a temporary folder of ours, which others may not be able to pass.
         let place = tempfile::tempdir_in("/tmp").unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_capstan-agent"));
+        // Nor its program, which runs itself as that user to unpack sources.
+        let program = place.path().join("capstan-agent");
+        fs::copy(env!("CARGO_BIN_EXE_capstan-agent"), &program).unwrap();
+        let mut command = Command::new(&program);
         Self::environment(&mut command, &place).env("CAPSTAN_STEP_USER", user);
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(place.path(), open).unwrap();
