@@ -10,7 +10,7 @@ use crate::data::{Data, RunFile};
 use crate::exit::{Code, Failure};
 use crate::orb::sources;
 use crate::render::out::complain;
-use crate::session::{Session, View, World, block_on, executors, server_failed};
+use crate::session::{Session, View, World, block_on, executors};
 use crate::sockets::Socket;
 use crate::{compile, project, select};
 
@@ -81,11 +81,14 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
         let mut session = Session::start(worktree, run, socket, &args.execution, world).await?;
         // Before there is anything to do, so that it is not waited for.
         session.start_runner(executors)?;
-        let triggered = session
-            .server
-            .trigger_compiled(done)
-            .await
-            .map_err(server_failed)?;
+        let triggered = match session.server.trigger_compiled(done).await {
+            Ok(triggered) => triggered,
+            Err(error) => {
+                let failure = session.why_not(&error);
+                session.give_up().await;
+                return Err(failure);
+            }
+        };
         session.follow(triggered.pipeline, View::default()).await
     })?
 }

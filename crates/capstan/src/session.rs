@@ -4,7 +4,7 @@ pub mod approvals;
 pub mod executors;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use capstan_runner::{Runner, RunnerSettings};
 use capstan_scm::Worktree;
 use capstan_server::live::{Update, UpdateKind};
 use capstan_server::orbs::{NoOrbs, Orbs};
-use capstan_server::{CancelScope, OnDisconnect, Server, Settings};
+use capstan_server::{
+    ApplyError, CancelScope, FollowError, OnDisconnect, Server, Settings, StoreError, TriggerError,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::ExecutionArgs;
@@ -225,6 +227,7 @@ impl Session {
         };
         let mut watch = Watch {
             pipeline,
+            directory: self.run.directory.clone(),
             board,
             renderer,
             read: HashMap::new(),
@@ -245,7 +248,7 @@ impl Session {
             Ok(End::OnHold) => Code::OnHold,
             Ok(End::Finished) => watch.code(),
             Err(failure) => {
-                self.shut_down().await;
+                self.give_up().await;
                 return Err(failure);
             }
         };
@@ -286,9 +289,30 @@ impl Session {
         self.shut_down().await;
     }
 
+    /// Why there is no pipeline.
+    pub fn why_not(&self, error: &TriggerError) -> Failure {
+        match error {
+            TriggerError::Apply(ApplyError::Store(why)) if why.is_of_the_disk() => {
+                disk_refuses(&self.run.directory, why)
+            }
+            other => server_failed(other),
+        }
+    }
+
+    /// Ends after a failure, of which everything that goes wrong from here on is a part.
+    pub async fn give_up(self) {
+        let _ = self.end().await;
+    }
+
     /// Ends runner and server. Nothing that runs is waited for to be told: places are freed while the store
     /// closes.
     pub async fn shut_down(self) {
+        if let Err(error) = self.end().await {
+            out::complain(&format!("warning: {error}"));
+        }
+    }
+
+    async fn end(self) -> Result<(), StoreError> {
         let _ = self.stop.send(true);
         let freed = async {
             if let Some(runner) = self.runner {
@@ -296,12 +320,19 @@ impl Session {
             }
         };
         let ((), closed) = tokio::join!(freed, self.server.shutdown());
-        if let Err(error) = closed {
-            out::complain(&format!("warning: {error}"));
-        }
         drop(self.socket);
         sockets::sweep();
+        closed
     }
+}
+
+/// A run that cannot be kept.
+pub fn disk_refuses(directory: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::setup(format!(
+        "the run cannot be stored in {}: {why}",
+        directory.display()
+    ))
+    .hint("make room there, or set CAPSTAN_DATA to a directory with more")
 }
 
 /// A server that cannot go on.
@@ -319,6 +350,8 @@ enum End {
 /// One pipeline being watched.
 struct Watch {
     pipeline: PipelineId,
+    /// Where the run is kept.
+    directory: PathBuf,
     board: Board,
     renderer: Box<dyn Renderer + Send>,
     /// How far the output of each step was shown.
@@ -339,7 +372,10 @@ impl Watch {
         loop {
             tokio::select! {
                 updates = server.follow(self.pipeline, self.seq), if !self.approvals.is_asking() => {
-                    let updates = updates.map_err(server_failed)?;
+                    let updates = updates.map_err(|error| match error {
+                        FollowError::Disk(why) => disk_refuses(&self.directory, why),
+                        other => server_failed(other),
+                    })?;
                     self.take(server, &updates)?;
                     if self.seq < self.known {
                         continue;

@@ -185,6 +185,27 @@ jobs:
 }
 
 #[test]
+fn a_run_that_cannot_be_stored_ends_at_once_and_says_why() {
+    let started = std::time::Instant::now();
+    Project::new(
+        "version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps:
+      # No output finds a place from here on, as on a full disk.
+      - run: cd \"$HOME\"/../../../runs/*/ && rm -r logs && touch logs
+      - run: echo lost; sleep 60
+",
+    )
+    .run(&[])
+    .expect(3)
+    .says("error: the run cannot be stored in ")
+    .says("help: make room there, or set CAPSTAN_DATA to a directory with more");
+    assert!(started.elapsed() < std::time::Duration::from_secs(20));
+}
+
+#[test]
 fn json_is_one_object_a_line_and_nothing_else() {
     let project = Project::new(HELLO);
     let ended = project.run(&["--json"]).expect(0);

@@ -13,7 +13,7 @@ use capstan_model::{
     Digest, JobId, JobStatus, PipelineId, Plan, StepStatus, TaskId, TaskOutcome, Trigger,
     WorkflowId,
 };
-use capstan_store::{StepRow, Telemetry, Unit};
+use capstan_store::{StepRow, StoreError, Telemetry, Unit};
 use tokio::sync::watch;
 
 use crate::Inner;
@@ -217,6 +217,22 @@ impl Inner {
             .ok_or(ApplyError::UnknownPipeline(pipeline))
     }
 
+    /// Remembers the first time that the disk refused, for whoever follows.
+    pub(crate) fn written<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &done
+            && error.is_of_the_disk()
+        {
+            self.refused.send_if_modified(|refused| {
+                let first = refused.is_none();
+                if first {
+                    *refused = Some(error.to_string());
+                }
+                first
+            });
+        }
+        done
+    }
+
     /// Applies an event, and what follows from its effects. `with` are updates that belong to it.
     pub(crate) async fn apply(
         self: &Arc<Self>,
@@ -263,7 +279,7 @@ impl Inner {
             effects: effects.clone(),
             project: live.trigger.project.slug.clone(),
         };
-        let committed = self.store.commit_unit(unit).await?;
+        let committed = self.written(self.store.commit_unit(unit).await)?;
         state.pipeline.commit(delta);
         state.version += 1;
         live.learn_plan(&event);
@@ -276,7 +292,7 @@ impl Inner {
         }
         telemetry.extend(committed.outbox.map(Telemetry::OutboxDone));
         if !telemetry.is_empty() {
-            self.store.telemetry(telemetry).await?;
+            self.written(self.store.telemetry(telemetry).await)?;
         }
         Ok(next)
     }

@@ -71,6 +71,9 @@ pub enum FollowError {
     /// The server is going down.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// Something could not be stored, and nobody is going to wait until it can.
+    #[error("{0}")]
+    Disk(String),
     /// The past could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -24,8 +24,10 @@ use std::sync::{Arc, Mutex};
 
 use capstan_engine::Event;
 use capstan_model::{JobId, PipelineId, Plan, TaskId, Trigger, WorkflowId};
-use capstan_store::{Store, StoreError, Writes};
+pub use capstan_store::StoreError;
+use capstan_store::{Store, Writes};
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 pub use capstan_engine::event::{CancelScope, RerunScope};
@@ -53,6 +55,8 @@ struct Inner {
     queue: claim::Queue,
     timers: timers::Timers,
     listening: Mutex<Option<AbortHandle>>,
+    /// Why the disk refused for the first time.
+    refused: watch::Sender<Option<String>>,
 }
 
 impl Server {
@@ -76,6 +80,7 @@ impl Server {
             queue: claim::Queue::default(),
             timers: timers::Timers::default(),
             listening: Mutex::default(),
+            refused: watch::Sender::default(),
         });
         if !inner.store.is_fresh() {
             inner.resume().await?;
@@ -190,6 +195,9 @@ impl Server {
     /// Updates after a position: waits until there is one, and returns some of those there are, oldest
     /// first. Positions have no gaps as long as the server runs; after a restart those of output, which
     /// is not stored, are missing.
+    ///
+    /// # Errors
+    /// There is no such pipeline, the server ends, or, where it does not wait for that, the disk refuses.
     pub async fn follow(
         &self,
         pipeline: PipelineId,
@@ -199,7 +207,19 @@ impl Server {
             .inner
             .live(pipeline)
             .map_err(|_| FollowError::UnknownPipeline(pipeline))?;
-        live.feed.follow(&self.inner.store, after_seq).await
+        let mut refused = self.inner.refused.subscribe();
+        let refused = async {
+            // A server waits for the disk, and goes on by itself. A run on a laptop is waited for by somebody.
+            match self.inner.settings.on_disconnect {
+                OnDisconnect::Die => refused.wait_for(Option::is_some).await.ok()?.clone(),
+                OnDisconnect::Hold => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            why = refused => Err(FollowError::Disk(why.unwrap_or_default())),
+            updates = live.feed.follow(&self.inner.store, after_seq) => updates,
+        }
     }
 
     /// The position of the newest update.

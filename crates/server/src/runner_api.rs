@@ -194,7 +194,8 @@ async fn log(
         tokio::task::spawn_blocking(move || store.logs().append(task, step, chunk.offset, &bytes));
     let stored = stored
         .await
-        .map_err(|error| Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))??;
+        .map_err(|error| Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    let stored = inner.written(stored)?;
     let end = stored.end;
     live.feed.output(now_ms(), task, step, stored);
     Ok(directive(&held, Some(end)))
@@ -300,7 +301,7 @@ impl Inner {
             }
             TaskEvent::Output { step, offset, text } => {
                 let logs = self.store.logs();
-                let stored = logs.append(task, step, offset, text.as_bytes())?;
+                let stored = self.written(logs.append(task, step, offset, text.as_bytes()))?;
                 live.feed.output(now_ms(), task, step, stored);
                 Ok(())
             }
@@ -351,7 +352,7 @@ impl Inner {
             telemetry.push(Telemetry::Step(row));
             telemetry
         };
-        Ok(self.store.telemetry(telemetry).await?)
+        Ok(self.written(self.store.telemetry(telemetry).await)?)
     }
 
     async fn step_finished(
@@ -391,7 +392,7 @@ impl Inner {
             telemetry.push(Telemetry::Step(row));
             telemetry
         };
-        Ok(self.store.telemetry(telemetry).await?)
+        Ok(self.written(self.store.telemetry(telemetry).await)?)
     }
 }
 

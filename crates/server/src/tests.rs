@@ -512,3 +512,41 @@ async fn a_pipeline_is_made_of_the_config_that_the_forge_has() {
     assert_eq!(server.pipelines(), []);
     server.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_hears_that_the_disk_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, waits) in [("die", false), ("hold", true)] {
+        let settings = Settings {
+            data_dir: dir.path().join(format!("{name}.d")),
+            on_disconnect: match waits {
+                true => OnDisconnect::Hold,
+                false => OnDisconnect::Die,
+            },
+            ..settings(dir.path(), name)
+        };
+        let logs = settings.data_dir.join("logs");
+        let server = Server::start(settings).await.unwrap();
+        let (pipeline, ..) = begin(&server, vec![job("build", build())]).await;
+        let socket = dir.path().join(name);
+        let next = claim(&socket, 5000).await.unwrap();
+        std::fs::write(&logs, "").unwrap();
+        let output = r#"{"type":"output","step":101,"offset":0,"text":"lost"}"#;
+        let events = format!("{STARTED},{STEP},{output}");
+        let (code, _) = report(&socket, next.task, next.lease_epoch, &events).await;
+        assert_eq!(code, 503, "nothing is acknowledged");
+        let newest = server.position(pipeline).unwrap();
+        let follow = server.follow(pipeline, newest);
+        let heard = tokio::time::timeout(Duration::from_millis(300), follow).await;
+        match heard {
+            Err(_) => assert!(waits),
+            Ok(Err(FollowError::Disk(why))) => assert!(!waits && why.contains("logs"), "{why}"),
+            Ok(other) => panic!("{other:?}"),
+        }
+        // A server goes on once there is room again.
+        std::fs::remove_file(&logs).unwrap();
+        let (code, _) = report(&socket, next.task, next.lease_epoch, &events).await;
+        assert_eq!(code, 200);
+        server.shutdown().await.unwrap();
+    }
+}

@@ -95,6 +95,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk or the database said no, and not the store itself.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(
+            self,
+            Self::Io { .. } | Self::Database { .. } | Self::Broken(_)
+        )
+    }
+
     pub(crate) fn io(
         what: &'static str,
         path: impl Into<PathBuf>,
