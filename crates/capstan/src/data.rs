@@ -224,19 +224,18 @@ impl Data {
         runs
     }
 
-    /// The run a person names: `latest`, an id or the beginning of one, or `#` and its number.
+    /// The run a person names: `latest`, `#` and its number, or the beginning of its id, all in this project;
+    /// or a whole id, wherever it is.
     ///
     /// # Errors
     /// There is none, or several.
     pub fn find(&self, root: &Path, name: &str) -> Result<Run, Failure> {
-        let here = name == "latest" || name.starts_with('#');
-        // An id is the same everywhere; only `latest` and numbers need a project.
-        let runs = if here {
-            self.runs_of(root)
-        } else {
-            self.all(|_| true)
+        // What is short may be meant for something else, and a run of elsewhere is not to be run by accident.
+        let runs = match name.parse::<PipelineId>() {
+            Ok(id) => self.all(|file| file.pipeline == id),
+            Err(_) => self.runs_of(root),
         };
-        if runs.is_empty() {
+        if runs.is_empty() && name.parse::<PipelineId>().is_err() {
             return Err(
                 Failure::config(format!("there are no runs of {} yet", root.display()))
                     .hint("capstan run; --config PATH looks at another project"),
@@ -331,7 +330,13 @@ mod tests {
         assert_eq!(found("AAB"), Some(2));
         assert_eq!(found("#1"), Some(1));
         assert_eq!(found("aa"), None, "two runs begin so");
-        assert_eq!(found("cc"), Some(3), "an id is the same everywhere");
+        assert_eq!(
+            found("cc"),
+            None,
+            "a run of elsewhere may be meant by nobody"
+        );
+        let id = "cccccccc-0000-4000-8000-000000000003";
+        assert_eq!(found(id), Some(3), "a whole id is the same everywhere");
         assert_eq!(found("#3"), None, "another project's number");
         assert_eq!(found(""), None);
         assert_eq!(data.find(root, "latest").unwrap().status(), "interrupted");

@@ -61,8 +61,8 @@ enum Command {
   capstan run --context deploy=deploy.env         with the variables of a context
   capstan run --executor host                     container jobs on this machine, without Docker
 
-Jobs check out the files as they stand: uncommitted changes included, ignored files and the .git
-directory left out. --branch and --tag only label the run. Ctrl-C cancels; twice, it kills.")]
+Jobs check out the files as they stand: uncommitted changes included, ignored files left out.
+--branch and --tag only label the run. Ctrl-C cancels; twice, it kills.")]
     Run(Late<run::RunArgs>),
     /// Say what would run, what would wait, what would be skipped, and why
     #[command(after_help = "Examples:

@@ -217,10 +217,22 @@ impl Inner {
             match row.state {
                 TaskState::Queued { .. } if self.settings.on_disconnect == OnDisconnect::Die => {}
                 TaskState::Queued { .. } => self.queue.push(id, row.id),
-                TaskState::Claimed { lease_epoch, .. } | TaskState::Running { lease_epoch, .. } => {
-                    let timer = Timer::Lease {
-                        task: row.id,
-                        lease_epoch,
+                TaskState::Claimed {
+                    lease_epoch,
+                    canceling,
+                    ..
+                }
+                | TaskState::Running {
+                    lease_epoch,
+                    canceling,
+                    ..
+                } => {
+                    let task = row.id;
+                    // One that was being canceled has ended as it was asked to.
+                    let timer = match canceling && self.settings.on_disconnect == OnDisconnect::Die
+                    {
+                        true => Timer::CancelGrace { task, lease_epoch },
+                        false => Timer::Lease { task, lease_epoch },
                     };
                     match self.settings.on_disconnect {
                         // The runner was in the process that ended, and its places died with it.

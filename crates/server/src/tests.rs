@@ -550,3 +550,20 @@ async fn whoever_follows_hears_that_the_disk_refuses() {
         server.shutdown().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_was_being_canceled_when_the_process_ended_is_canceled() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(settings(dir.path(), "s")).await.unwrap();
+    let (pipeline, _, jobs) = begin(&server, vec![job("build", build())]).await;
+    claim(&dir.path().join("s"), 5000).await.unwrap();
+    let scope = CancelScope::Pipeline;
+    server.cancel(pipeline, scope, "ann").await.unwrap();
+    server.shutdown().await.unwrap();
+    let server = Server::start(settings(dir.path(), "t")).await.unwrap();
+    assert_eq!(
+        status(&server, pipeline, jobs[0]).await,
+        JobStatus::Canceled
+    );
+    server.shutdown().await.unwrap();
+}
