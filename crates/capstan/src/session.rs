@@ -255,7 +255,7 @@ impl Session {
         watch.renderer.pause();
         if !self.execution.json {
             let mut out = Out::new();
-            if live_view || code == Code::JobFailed {
+            if live_view || matches!(code, Code::JobFailed | Code::OnHold) {
                 watch.print_failures(&self.server, &mut out, live_view, self.execution.raw)?;
             }
             let total_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);

@@ -185,6 +185,43 @@ jobs:
 }
 
 #[test]
+fn what_failed_is_told_of_a_run_on_hold_as_well() {
+    Project::new(
+        "version: 2.1
+jobs:
+  build:
+    docker: [{image: cimg/base:stable}]
+    steps: [run: {name: break, command: exit 7}]
+workflows:
+  w:
+    jobs: [build, hold: {type: approval}]
+",
+    )
+    .run(&[])
+    .expect(4)
+    .says("✗ build › break  .circleci/config.yml:5  exit code 7");
+}
+
+#[test]
+fn a_project_of_no_forge_compiles_as_on_the_one_most_are_on() {
+    Project::new(
+        "version: 2.1
+jobs:
+  build:
+    parameters: {forge: {type: enum, enum: [github, bitbucket]}}
+    docker: [{image: cimg/base:stable}]
+    steps: [run: echo it is << parameters.forge >>]
+workflows:
+  w:
+    jobs: [build: {forge: << pipeline.project.type >>}]
+",
+    )
+    .run(&[])
+    .expect(0)
+    .says("it is github");
+}
+
+#[test]
 fn a_run_that_cannot_be_stored_ends_at_once_and_says_why() {
     let started = std::time::Instant::now();
     Project::new(

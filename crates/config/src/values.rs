@@ -86,14 +86,20 @@ impl Compiler<'_> {
             _ => false,
         };
         let number = i64::try_from(trigger.number).unwrap_or(i64::MAX);
+        // Configs hand it to parameters that take the forges there are. A project of none is taken for one of
+        // the forge that most are on, so that it compiles as it does there.
+        let forge = match project.provider.as_str() {
+            "local" => "github",
+            provider => provider,
+        };
         let known = [
             ("id", Value::Str(trigger.pipeline.to_string().into())),
             ("number", Value::Int(number)),
             ("name", Value::Null),
             ("definition.id", Value::Null),
-            ("integration_source", text(&project.provider)),
+            ("integration_source", text(forge)),
             ("project.git_url", text(&project.web_url)),
-            ("project.type", text(&project.provider)),
+            ("project.type", text(forge)),
             ("project.slug", text(&project.slug)),
             ("git.branch", maybe(&revision.branch)),
             ("git.tag", maybe(&revision.tag)),
