@@ -64,7 +64,7 @@ pub fn main(args: &ApproveArgs) -> Result<Code, Failure> {
                 .server
                 .approve(pipeline, workflow, job, &project::actor())
                 .await
-                .map_err(|error| Failure::config(error.to_string()))?;
+                .map_err(|error| session.why_not(&error))?;
             let only = Some(vec![workflow]);
             Ok((executors, View { only, seen }))
         };

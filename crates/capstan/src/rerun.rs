@@ -72,12 +72,13 @@ pub fn main(args: &RerunArgs) -> Result<Code, Failure> {
             match again {
                 Ok(id) => made.push(id),
                 Err(error) => {
+                    let failure = session.why_not(&error);
                     if made.is_empty() {
                         session.keep_status().await;
                     } else {
                         session.shut_down().await;
                     }
-                    return Err(Failure::config(error.to_string()));
+                    return Err(failure);
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use capstan_model::{Plan, Trigger};
+use capstan_server::TriggerError;
 use clap::Args;
 
 use crate::args::{ExecutionArgs, TriggerArgs};
@@ -10,7 +11,7 @@ use crate::data::{Data, RunFile};
 use crate::exit::{Code, Failure};
 use crate::orb::sources;
 use crate::render::out::complain;
-use crate::session::{Session, View, World, block_on, executors};
+use crate::session::{Session, View, World, block_on, executors, server_failed};
 use crate::sockets::Socket;
 use crate::{compile, project, select};
 
@@ -84,7 +85,10 @@ pub fn main(args: &RunArgs) -> Result<Code, Failure> {
         let triggered = match session.server.trigger_compiled(done).await {
             Ok(triggered) => triggered,
             Err(error) => {
-                let failure = session.why_not(&error);
+                let failure = match &error {
+                    TriggerError::Apply(error) => session.why_not(error),
+                    other => server_failed(other),
+                };
                 session.give_up().await;
                 return Err(failure);
             }

@@ -14,7 +14,7 @@ use capstan_scm::Worktree;
 use capstan_server::live::{Update, UpdateKind};
 use capstan_server::orbs::{NoOrbs, Orbs};
 use capstan_server::{
-    ApplyError, CancelScope, FollowError, OnDisconnect, Server, Settings, StoreError, TriggerError,
+    ApplyError, CancelScope, FollowError, OnDisconnect, Server, Settings, StoreError,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -289,13 +289,16 @@ impl Session {
         self.shut_down().await;
     }
 
-    /// Why there is no pipeline.
-    pub fn why_not(&self, error: &TriggerError) -> Failure {
+    /// Why what was asked for did not happen.
+    pub fn why_not(&self, error: &ApplyError) -> Failure {
         match error {
-            TriggerError::Apply(ApplyError::Store(why)) if why.is_of_the_disk() => {
+            ApplyError::Store(why) if why.is_of_the_disk() => {
                 disk_refuses(&self.run.directory, why)
             }
-            other => server_failed(other),
+            ApplyError::Store(why) => server_failed(why),
+            ApplyError::Illegal(_) | ApplyError::UnknownPipeline(_) => {
+                Failure::config(error.to_string())
+            }
         }
     }
 
@@ -327,7 +330,7 @@ impl Session {
 }
 
 /// A run that cannot be kept.
-pub fn disk_refuses(directory: &Path, why: impl std::fmt::Display) -> Failure {
+fn disk_refuses(directory: &Path, why: impl std::fmt::Display) -> Failure {
     Failure::setup(format!(
         "the run cannot be stored in {}: {why}",
         directory.display()
