@@ -5,18 +5,13 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod project;
+mod trouble;
 
+use project::Project;
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// A project with its own data directory and no Docker.
-struct Project {
-    directory: TempDir,
-}
-
+/// One job that reads a file of the project.
 const HELLO: &str = "version: 2.1
 jobs:
   build:
@@ -26,6 +21,7 @@ jobs:
       - run: {name: greet, command: echo \"hello $(cat name)\"}
 ";
 
+/// An approval between two jobs, the last of which is for `main`.
 const HOLD: &str = "version: 2.1
 jobs:
   build: &job
@@ -39,106 +35,6 @@ workflows:
       - hold: {type: approval, requires: [build]}
       - deploy: {requires: [hold], filters: {branches: {only: main}}}
 ";
-
-impl Project {
-    fn new(config: &str) -> Self {
-        let project = Self {
-            directory: tempfile::tempdir().unwrap(),
-        };
-        project.write(".circleci/config.yml", config);
-        project.write("name", "world\n");
-        project
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.root().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn root(&self) -> std::path::PathBuf {
-        self.directory.path().join("project")
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_capstan"));
-        command
-            .args(args)
-            .current_dir(self.root())
-            .stdin(Stdio::null())
-            .env("CAPSTAN_DATA", self.directory.path().join("data"))
-            .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-            .env_remove("XDG_RUNTIME_DIR");
-        command
-    }
-
-    fn capstan(&self, args: &[&str]) -> Ended {
-        Ended::of(self.command(args).output().unwrap())
-    }
-
-    fn run(&self, args: &[&str]) -> Ended {
-        let all = [&["run", "--executor", "host"], args].concat();
-        self.capstan(&all)
-    }
-}
-
-/// How a command ended.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ended {
-    fn of(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    #[track_caller]
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(
-            self.code,
-            Some(code),
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout,
-            self.stderr
-        );
-        self
-    }
-
-    #[track_caller]
-    fn says(self, text: &str) -> Self {
-        let found = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(
-            found,
-            "no {text:?} in\n{}\nstderr:\n{}",
-            self.stdout, self.stderr
-        );
-        self
-    }
-
-    #[track_caller]
-    fn silent_on(self, text: &str) -> Self {
-        let found = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(
-            !found,
-            "{text:?} in\n{}\nstderr:\n{}",
-            self.stdout, self.stderr
-        );
-        self
-    }
-
-    fn objects(&self) -> Vec<Value> {
-        self.stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
 
 #[test]
 fn hello_passes_and_is_remembered() {
@@ -163,46 +59,6 @@ fn hello_passes_and_is_remembered() {
 }
 
 #[test]
-fn a_failed_step_is_named_with_its_place_and_code() {
-    let project = Project::new(
-        "version: 2.1
-jobs:
-  build:
-    docker: [{image: cimg/base:stable}]
-    steps:
-      - run: echo fine
-      - run:
-          name: break
-          command: echo broken; exit 7
-",
-    );
-    project
-        .run(&[])
-        .expect(1)
-        .says("[build] broken\n")
-        .says("✗ build › break  .circleci/config.yml:7  exit code 7")
-        .says("capstan rerun --from-failed");
-}
-
-#[test]
-fn what_failed_is_told_of_a_run_on_hold_as_well() {
-    Project::new(
-        "version: 2.1
-jobs:
-  build:
-    docker: [{image: cimg/base:stable}]
-    steps: [run: {name: break, command: exit 7}]
-workflows:
-  w:
-    jobs: [build, hold: {type: approval}]
-",
-    )
-    .run(&[])
-    .expect(4)
-    .says("✗ build › break  .circleci/config.yml:5  exit code 7");
-}
-
-#[test]
 fn a_project_of_no_forge_compiles_as_on_the_one_most_are_on() {
     Project::new(
         "version: 2.1
@@ -219,27 +75,6 @@ workflows:
     .run(&[])
     .expect(0)
     .says("it is github");
-}
-
-#[test]
-fn a_run_that_cannot_be_stored_ends_at_once_and_says_why() {
-    let started = std::time::Instant::now();
-    Project::new(
-        "version: 2.1
-jobs:
-  build:
-    docker: [{image: cimg/base:stable}]
-    steps:
-      # No output finds a place from here on, as on a full disk.
-      - run: cd \"$HOME\"/../../../runs/*/ && rm -r logs && touch logs
-      - run: echo lost; sleep 60
-",
-    )
-    .run(&[])
-    .expect(3)
-    .says("error: the run cannot be stored in ")
-    .says("help: make room there, or set CAPSTAN_DATA to a directory with more");
-    assert!(started.elapsed() < std::time::Duration::from_secs(20));
 }
 
 #[test]
@@ -472,47 +307,6 @@ fn a_job_can_run_alone_and_green_ones_again() {
 }
 
 #[test]
-fn container_jobs_without_docker_are_refused_with_the_way_out() {
-    let project = Project::new(HELLO);
-    project.capstan(&["run"]).expect(3).says("--executor host");
-    project
-        .capstan(&["runs"])
-        .expect(0)
-        .says("no runs of this project yet");
-}
-
-#[test]
-fn configs_that_cannot_be_read_say_what_to_do() {
-    let project = Project::new(HELLO);
-    let path = project.root().join(".circleci/config.yml");
-    fs::write(&path, b"version: \xff\n").unwrap();
-    project.capstan(&["plan"]).expect(2).says("not UTF-8");
-    fs::remove_file(&path).unwrap();
-    for args in [
-        &["plan"][..],
-        &["run"],
-        &["config", "validate"],
-        &["config", "process"],
-    ] {
-        project
-            .capstan(args)
-            .expect(2)
-            .says(".circleci/config.yml does not exist")
-            .says("--config");
-    }
-    fs::create_dir(&path).unwrap();
-    project.capstan(&["plan"]).expect(2).says("is a directory");
-    project
-        .capstan(&["config", "validate", "nowhere.yml"])
-        .expect(2)
-        .says("nowhere.yml does not exist");
-    project
-        .capstan(&["run", "--ref", "HEAD"])
-        .expect(2)
-        .says("not in a git repository");
-}
-
-#[test]
 fn validate_looks_at_every_file() {
     let project = Project::new(HELLO);
     project.write("bad.yml", "version: 2.1\njobs: {build: {steps: 3}}\n");
@@ -541,107 +335,20 @@ fn validate_looks_at_every_file() {
 }
 
 #[test]
-fn a_reader_that_goes_away_does_not_end_the_run() {
-    let project = Project::new(
-        "version: 2.1
-jobs:
-  build:
-    docker: [{image: cimg/base:stable}]
-    steps: [run: 'for i in 1 2 3 4 5 6 7 8 9; do echo $i; done; sleep 0.2; echo end']
-",
-    );
-    let mut child = project
-        .command(&["run", "--executor", "host"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    project.capstan(&["logs"]).expect(0).says("end\n");
-}
-
-#[test]
-fn control_sequences_of_jobs_stay_out_of_the_terminal() {
-    let project = Project::new(
-        "version: 2.1
-jobs:
-  build:
-    docker: [{image: cimg/base:stable}]
-    steps: [run: 'printf \"a\\033[2J\\033]0;title\\007b\\n\"']
-",
-    );
-    project
-        .run(&[])
-        .expect(0)
-        .says("[build] ab\n")
-        .silent_on("\x1b]0");
-    project
-        .run(&["--raw"])
-        .expect(0)
-        .says("a\x1b[2J\x1b]0;title\x07b");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn an_interrupt_cancels() {
-    let project = Project::new(
-        "version: 2.1
-jobs:
-  build:
-    docker: [{image: cimg/base:stable}]
-    steps: [run: 'touch \"$STARTED\"; sleep 600']
-",
-    );
-    let started = project.directory.path().join("started");
-    let variable = format!("STARTED={}", started.display());
-    let child = project
-        .command(&["run", "--executor", "host", "--env", &variable])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_for(&started);
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    Ended::of(child.wait_with_output().unwrap())
-        .expect(130)
-        .says("canceling");
-    project.capstan(&["runs"]).expect(0).says("canceled");
-}
-
-fn wait_for(path: &Path) {
-    let begun = std::time::Instant::now();
-    while !path.exists() {
-        assert!(
-            begun.elapsed().as_secs() < 30,
-            "{} never came",
-            path.display()
-        );
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-}
-
-#[test]
 fn help_teaches() {
     let project = Project::new(HELLO);
-    for args in [
-        &["--help"][..],
-        &["run", "--help"],
-        &["plan", "--help"],
-        &["rerun", "--help"],
+    for (args, about) in [
+        (&["--help"][..], "Runs CircleCI configs, unmodified"),
+        (&["run", "--help"], "Run the workflows a push"),
+        (&["plan", "--help"], "Say what would run"),
+        (&["rerun", "--help"], "Run a run again"),
+        (&["config", "--help"], "Check or expand config files"),
+        (&["help", "config", "explain"], "Say where each line"),
+        (&["orb", "--help"], "Look at orbs"),
     ] {
-        project
-            .capstan(args)
-            .expect(0)
-            .says("Usage:")
-            .says("capstan ");
+        let ended = project.capstan(args).expect(0);
+        assert!(ended.stdout.starts_with(about), "{}", ended.stdout);
+        ended.says("Usage: capstan ");
     }
     project
         .capstan(&["run", "--nonsense"])
