@@ -100,6 +100,10 @@ async fn a_job_gets_a_fresh_home_and_little_of_the_callers_environment() {
     let mut session = Session::open(&host).await;
     let root = host.base.join("000000000000-1");
     assert_eq!(session.ask("pwd").await, root.display().to_string());
+    for folder in [&host.base, &root] {
+        let mode = std::os::unix::fs::MetadataExt::mode(&folder.metadata().unwrap());
+        assert_eq!(mode & 0o077, 0, "others look into {}", folder.display());
+    }
     let home = root.join("home").display().to_string();
     assert_eq!(session.ask("echo $HOME").await, home);
     assert_eq!(session.ask("ls -A $HOME | wc -l").await.trim(), "0");
