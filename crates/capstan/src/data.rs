@@ -231,11 +231,12 @@ impl Data {
     /// There is none, or several.
     pub fn find(&self, root: &Path, name: &str) -> Result<Run, Failure> {
         // What is short may be meant for something else, and a run of elsewhere is not to be run by accident.
-        let runs = match name.parse::<PipelineId>() {
-            Ok(id) => self.all(|file| file.pipeline == id),
-            Err(_) => self.runs_of(root),
+        let whole: Option<PipelineId> = name.parse().ok();
+        let runs = match whole {
+            Some(id) => self.all(|file| file.pipeline == id),
+            None => self.runs_of(root),
         };
-        if runs.is_empty() && name.parse::<PipelineId>().is_err() {
+        if runs.is_empty() && whole.is_none() {
             return Err(
                 Failure::config(format!("there are no runs of {} yet", root.display()))
                     .hint("capstan run; --config PATH looks at another project"),

@@ -193,18 +193,16 @@ impl Relay {
             Ok(stream) => self.work(stream, &mut left, &mut wishes).await,
             Err(end) => end,
         };
-        let told = end.is_some();
         if let Some(outcome) = end {
             self.finish(outcome);
         }
         // What the agent said is here, and it says no more; it would die with this process anyway.
         let clearing = tokio::spawn(left.clear());
-        if told {
-            tokio::select! {
-                () = self.uplink.flush() => {}
-                // Only that the task is somebody else's ends the wait for a server that is away.
-                _ = wished(&mut wishes, Wish::Cancel) => {}
-            }
+        tokio::select! {
+            biased;
+            // Only that the task is somebody else's ends the wait for a server that is away.
+            _ = wished(&mut wishes, Wish::Cancel) => {}
+            () = self.uplink.flush() => {}
         }
         clearing
     }

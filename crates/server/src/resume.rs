@@ -217,30 +217,23 @@ impl Inner {
             match row.state {
                 TaskState::Queued { .. } if self.settings.on_disconnect == OnDisconnect::Die => {}
                 TaskState::Queued { .. } => self.queue.push(id, row.id),
-                TaskState::Claimed {
-                    lease_epoch,
-                    canceling,
-                    ..
-                }
-                | TaskState::Running {
-                    lease_epoch,
-                    canceling,
-                    ..
-                } => {
+                TaskState::Claimed { lease_epoch, .. } | TaskState::Running { lease_epoch, .. } => {
                     let task = row.id;
-                    // One that was being canceled has ended as it was asked to.
-                    let timer = match canceling && self.settings.on_disconnect == OnDisconnect::Die
-                    {
-                        true => Timer::CancelGrace { task, lease_epoch },
-                        false => Timer::Lease { task, lease_epoch },
-                    };
+                    let lost = Timer::Lease { task, lease_epoch };
                     match self.settings.on_disconnect {
-                        // The runner was in the process that ended, and its places died with it.
-                        OnDisconnect::Die => self.attempt(id, Event::TimerFired { timer }).await?,
+                        // The runner was in the process that ended, and its places died with it. What was being
+                        // canceled has ended as it was asked to.
+                        OnDisconnect::Die => {
+                            let timer = match row.state.canceling() {
+                                true => Timer::CancelGrace { task, lease_epoch },
+                                false => lost,
+                            };
+                            self.attempt(id, Event::TimerFired { timer }).await?;
+                        }
                         OnDisconnect::Hold => {
                             // The time this server was away does not count (safety rule 15).
                             let lease = i64::try_from(self.settings.lease_ms).unwrap_or(i64::MAX);
-                            self.arm(id, timer, lease);
+                            self.arm(id, lost, lease);
                         }
                     }
                 }

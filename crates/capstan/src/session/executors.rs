@@ -51,7 +51,7 @@ pub async fn choose(
     let agent = capstan_runner::agent_bin::agent()
         .map_err(|error| Failure::setup(format!("there is no agent for containers: {error}")))?;
     let settings = DockerSettings {
-        run: run.clone().into_owned(),
+        run: run.to_string(),
         agent: agent.program,
         agent_args: agent
             .args
